@@ -1,0 +1,42 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo build fmt lint test test-fast bench bench-load deny docs sample
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: ## Build Stoker and load sample/ into the sandbox, a small FHIR server
+	@scripts/demo.sh
+
+build: ## Build everything, optimised
+	cargo build --workspace --release
+
+fmt: ## Format the code
+	cargo fmt --all
+
+lint: ## Check format, lints and documentation; a warning is an error
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+test: ## Run all tests; installs, starts and stops the real servers they need
+	scripts/test.sh
+
+test-fast: ## Run the tests that need no servers
+	cargo test --workspace --lib --bins
+	cargo test -p stoker-tests --test it -- arrows:: house::
+
+bench: bench-load ## Run all benchmarks
+
+bench-load: ## Measure `stoker load`: rates, cost of the ledger, memory (about 10 minutes, 8 GB of disk)
+	cargo build --release -p stoker -p stoker-bench
+	cargo run --release -p stoker-bench --bin bench-load
+
+deny: ## Check licences, sources and banned crates of all dependencies
+	@command -v cargo-deny >/dev/null || { echo "deny: please run: cargo install cargo-deny --locked" >&2; exit 1; }
+	cargo deny check bans licenses sources
+
+docs: ## Build the crates' documentation
+	cargo doc --workspace --no-deps
+
+sample: ## Make sample/ anew with Synthea
+	scripts/make-sample.sh

@@ -1,0 +1,79 @@
+//! `stoker config`: what is configured, and whether it makes sense.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use stoker_shared::config::{self, ConfigFaults, Load, Settings};
+
+use crate::Global;
+use crate::output::Output;
+
+/// Check the configuration, or show what is in effect
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    command: ConfigCommand,
+}
+
+#[derive(Debug, Clone, Copy, clap::Subcommand)]
+enum ConfigCommand {
+    /// Name every fault of the configuration at once
+    Check,
+    /// Print what is in effect: defaults, file and environment together, without secrets
+    Show,
+}
+
+const EXAMPLES: &str = "Examples:
+  stoker config check --config stoker.yaml
+  STOKER__LOADER_WORKER__LOAD__BATCH=50 stoker config show";
+
+/// Runs the command.
+pub fn run(args: &ConfigArgs, global: &Global, output: &Output) -> anyhow::Result<ExitCode> {
+    let mut faults = Vec::new();
+    let mut shown = String::new();
+    let mut values = serde_json::Map::new();
+    let mut read = |result: Result<(String, String, serde_json::Value), ConfigFaults>| match result
+    {
+        Ok((section, text, value)) => {
+            shown.push_str(&text);
+            values.insert(section, value);
+        }
+        Err(found) => faults.extend(found.0),
+    };
+    read(section::<bucket_scanner::Config>(global, "bucket-scanner"));
+    read(section::<loader_worker::Config>(global, "loader-worker"));
+    if !faults.is_empty() {
+        let mut texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        texts.dedup();
+        bail!("the configuration has faults:\n  {}", texts.join("\n  "));
+    }
+    let file = config::file(&Load {
+        file: global.config.clone(),
+        ..Load::section("cli")
+    });
+    let file = file.map_or_else(|| "no file".to_owned(), |f| f.display().to_string());
+    match args.command {
+        ConfigCommand::Check => {
+            let value = serde_json::json!({"file": file, "faults": []});
+            output.result(&value, || format!("no faults ({file})"))?;
+        }
+        ConfigCommand::Show => output.result(&values, || format!("# from {file}\n{shown}"))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn section<C: Settings>(
+    global: &Global,
+    service: &str,
+) -> Result<(String, String, serde_json::Value), ConfigFaults> {
+    let load = Load {
+        file: global.config.clone(),
+        ..Load::section(service)
+    };
+    let config: C = config::load(&load)?;
+    // What was just read can be written again.
+    let text = config::show(&load.section, &config).unwrap_or_default();
+    let value = serde_json::to_value(&config).unwrap_or_default();
+    Ok((load.section, text, value))
+}

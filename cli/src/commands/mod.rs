@@ -1,0 +1,7 @@
+//! One module a command.
+
+pub mod config;
+pub mod jobs;
+pub mod load;
+pub mod sandbox;
+pub mod serve;

@@ -1,0 +1,111 @@
+#![doc = include_str!("../README.md")]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use stoker_shared::telemetry::{self, LogFormat, TelemetryConfig};
+
+pub mod commands;
+pub mod embedded;
+pub mod fhir_args;
+pub mod output;
+pub mod progress;
+pub mod report;
+pub mod sources;
+
+use output::Output;
+
+/// Feeds FHIR servers: loads files and folders into any of them, losing nothing and doubling nothing.
+#[derive(Debug, Parser)]
+#[command(name = "stoker", version, max_term_width = 110, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Global {
+    /// Configuration file [default: $STOKER_CONFIG, ./stoker.yaml, or stoker/stoker.yaml in the user's
+    /// configuration folder]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Writes results as JSON, for machines
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say on standard error what is being done; twice for more
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Shows no progress
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Load(Box<commands::load::LoadArgs>),
+    Jobs(commands::jobs::JobsArgs),
+    Serve(commands::serve::ServeArgs),
+    Sandbox(commands::sandbox::SandboxCommand),
+    Config(commands::config::ConfigArgs),
+}
+
+const EXAMPLES: &str = "Examples:
+  stoker sandbox                                    a FHIR server to try things on, at port 7780
+  stoker load ./data --to http://127.0.0.1:7780/fhir
+  stoker jobs                                       what has been loaded, and what went wrong
+
+Exit codes: 0 done · 1 could not run · 2 some inputs were rejected · 3 interrupted, run it again to go on";
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // clap's own code for a usage error is 2, which means "some rejected" here.
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    stoker_shared::tls::install_crypto_provider();
+    let output = Output::new(&cli.global);
+    if let Command::Serve(args) = cli.command {
+        return commands::serve::run(args, &cli.global);
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            return output.failure(&anyhow::Error::new(e).context("no threads for the runtime"));
+        }
+    };
+    let code = runtime.block_on(run(cli, &output));
+    // A blocking read that hangs must not keep the process alive.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    code.unwrap_or_else(|error| output.failure(&error))
+}
+
+async fn run(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
+    // Errors are told as one sentence; the log is for those who ask for it.
+    let level = match cli.global.verbose {
+        0 => "off",
+        1 => "info",
+        _ => "debug",
+    };
+    let mut logs = TelemetryConfig::at_level(level);
+    if !cli.global.json {
+        logs.log_format = LogFormat::Human;
+    }
+    let telemetry = telemetry::init(&logs, "stoker")?;
+    let code = match cli.command {
+        Command::Load(args) => commands::load::run(*args, &cli.global, output).await,
+        Command::Jobs(args) => commands::jobs::run(args, &cli.global, output).await,
+        Command::Sandbox(args) => commands::sandbox::run(args, output).await,
+        Command::Config(args) => commands::config::run(&args, &cli.global, output),
+        Command::Serve(_) => unreachable!("handled before the runtime is made"),
+    };
+    telemetry.shutdown();
+    code
+}

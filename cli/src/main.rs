@@ -1,0 +1,7 @@
+//! The `stoker` command; see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stoker::main()
+}

@@ -1,0 +1,120 @@
+//! The report as a table for a person.
+
+use std::fmt::Write as _;
+
+use super::{Counts, Problem, Report};
+
+/// Problems shown on the screen; the report has them all, as far as it goes.
+const SHOWN_PROBLEMS: usize = 10;
+
+impl Report {
+    /// The report as a table for a person.
+    pub fn table(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write_table(&mut out);
+        out
+    }
+
+    fn write_table(&self, out: &mut String) -> std::fmt::Result {
+        let files = &self.files;
+        writeln!(
+            out,
+            "\n{:<24}{:>11}{:>11}{:>11}{:>11}",
+            "", "created", "updated", "rejected", "in doubt"
+        )?;
+        for (name, counts) in &self.resources.by_type {
+            let name = if name.is_empty() {
+                "(no resource)"
+            } else {
+                name
+            };
+            write_counts(out, name, counts)?;
+        }
+        let all = Counts {
+            created: self.resources.created,
+            updated: self.resources.updated,
+            rejected: self.resources.rejected,
+            in_doubt: self.resources.in_doubt,
+        };
+        write_counts(out, "all resources", &all)?;
+        write!(out, "\nfiles     {} loaded", files.loaded)?;
+        for (count, what) in [
+            (files.unchanged, "loaded before and unchanged"),
+            (files.unreadable, "unreadable"),
+            (
+                files
+                    .to_load
+                    .saturating_sub(files.loaded + files.unreadable),
+                "not finished",
+            ),
+            (files.warnings, "with a warning"),
+            (files.ignored, "ignored (neither .json nor .ndjson)"),
+        ] {
+            if count > 0 {
+                write!(out, ", {count} {what}")?;
+            }
+        }
+        let latency = &self.requests.latency;
+        writeln!(
+            out,
+            "\nrequests  {} sent, {} of them again; ms: median {:.1}, 95 % {:.1}, 99 % {:.1}, slowest {:.1}",
+            self.requests.sent,
+            self.requests.retried,
+            latency.p50_ms,
+            latency.p95_ms,
+            latency.p99_ms,
+            latency.max_ms
+        )?;
+        writeln!(
+            out,
+            "time      {:.1} s, {} resources/s",
+            self.seconds, self.resources.per_second
+        )?;
+        self.write_problems(out)
+    }
+
+    fn write_problems(&self, out: &mut String) -> std::fmt::Result {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\nproblems")?;
+        for problem in self.problems.iter().take(SHOWN_PROBLEMS) {
+            let line = problem.line.map(|l| format!(":{l}")).unwrap_or_default();
+            let entry = problem
+                .entry
+                .map(|e| format!(" entry {e}"))
+                .unwrap_or_default();
+            let status = problem
+                .http_status
+                .map(|s| format!(" ({s})"))
+                .unwrap_or_default();
+            let Problem {
+                kind, file, reason, ..
+            } = problem;
+            writeln!(out, "  {kind}: {file}{line}{entry}{status}: {reason}")?;
+        }
+        let more = self.problems_total.saturating_sub(SHOWN_PROBLEMS as u64);
+        if more > 0 {
+            let job = self.sources.first().map_or(0, |s| s.job_id);
+            writeln!(
+                out,
+                "  … and {more} more: `stoker jobs errors {job}` or --report FILE.json lists them"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn write_counts(out: &mut String, name: &str, counts: &Counts) -> std::fmt::Result {
+    let Counts {
+        created,
+        updated,
+        rejected,
+        in_doubt,
+    } = counts;
+    writeln!(
+        out,
+        "{name:<24}{created:>11}{updated:>11}{rejected:>11}{in_doubt:>11}"
+    )
+}

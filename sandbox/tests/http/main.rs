@@ -1,0 +1,11 @@
+//! The sandbox over HTTP, one file a group of behaviours.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod bundles;
+mod common;
+mod faults;
+mod interactions;
+mod recorded;
+mod search;
+mod server;

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Runs every test. Starts the real servers they need, stops those it started, keeps the exit code of the tests.
+# usage: scripts/test.sh [CARGO TEST ARGUMENT...]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+started=()
+stop_started() {
+  local code=$? index
+  for ((index = ${#started[@]} - 1; index >= 0; index--)); do
+    "tests/parts/${started[index]}.sh" stop || code=1
+  done
+  exit "$code"
+}
+trap stop_started EXIT
+
+tests/parts/postgres.sh install
+if ! tests/parts/postgres.sh running; then
+  echo "test: starting postgres" >&2
+  started+=(postgres)
+  tests/parts/postgres.sh start
+fi
+eval "$(tests/parts/postgres.sh env)"
+
+# The tests start HAPI FHIR themselves, each on an empty database.
+tests/parts/hapi-fhir.sh install
+
+# Young people have short records: the tests want all resource types, not many resources.
+eval "$(tests/parts/synthea.sh env)"
+tests/parts/synthea.sh install
+tests/parts/synthea.sh generate "$STOKER_TEST_SYNTHEA" 6 -a 0-20
+
+# The tests start the `stoker` program; asked for together with them it is built only once.
+cargo build --workspace --bins --tests
+cargo test --workspace "$@"

@@ -1,0 +1,231 @@
+//! What can be set, and what holds when nothing is.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use stoker_proto::common::v1::{Interaction, Source, Target};
+use stoker_shared::config::{Faults, Settings};
+use stoker_shared::object_store::host_name;
+use stoker_shared::secret::{self, Secret, SecretError};
+use stoker_shared::service::{ServiceConfig, ServiceSettings};
+
+use crate::ledger::{LedgerOptions, LedgerUrl, StartJob};
+use crate::service::check;
+
+/// The service's configuration; `config/bucket-scanner.yaml` shows all of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Ports, stop, logs.
+    pub service: ServiceSettings,
+    /// Where the ledger is kept: `sqlite:PATH`, `postgres://user@host/database`, or `none` for a
+    /// ledger in memory that is gone with the process. The service needs one to be given.
+    pub ledger: Option<LedgerUrl>,
+    /// PostgreSQL: the schema that holds the ledger's tables; made when missing.
+    pub ledger_schema: String,
+    /// PostgreSQL: the password, when it is not part of the URL.
+    pub ledger_password: Option<Secret>,
+    /// PostgreSQL: file that holds the password.
+    pub ledger_password_file: Option<PathBuf>,
+    /// How long a lease lasts unless it is renewed: so long work rests after a worker died.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+    /// Pause between two scans of a configured source.
+    #[serde(with = "humantime_serde")]
+    pub scan_interval: Duration,
+    /// Names of mounts shared by several hosts that this scanner can read, besides its own folders.
+    pub shared_mounts: Vec<String>,
+    /// Loads to start without being asked, and to look for new objects of.
+    pub sources: Vec<ConfiguredLoad>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let ledger = LedgerOptions::default();
+        Self {
+            service: ServiceSettings::on_port(7701),
+            ledger: None,
+            ledger_schema: ledger.schema,
+            ledger_password: None,
+            ledger_password_file: None,
+            lease: ledger.lease,
+            scan_interval: Duration::from_mins(5),
+            shared_mounts: Vec::new(),
+            sources: Vec::new(),
+        }
+    }
+}
+
+/// A source that is kept loaded into a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfiguredLoad {
+    /// Where the objects lie: `file:///absolute/path`.
+    pub uri: String,
+    /// Name of the shared mount the folder lies on; without it, only workers on this host read it.
+    #[serde(default)]
+    pub shared_mount: Option<String>,
+    /// Base URL of the FHIR server.
+    pub base_url: String,
+    /// Sent as `X-FHIR-TENANT-ID` when not empty.
+    #[serde(default)]
+    pub tenant: String,
+    /// How resources are sent.
+    #[serde(default)]
+    pub interaction: Sending,
+}
+
+/// How resources are sent; see `stoker.common.v1.Interaction`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sending {
+    /// With an id `PUT`, without one `POST`.
+    #[default]
+    Auto,
+    /// Always `POST`.
+    Create,
+    /// Always `PUT`.
+    Update,
+}
+
+impl ConfiguredLoad {
+    /// The same as a person would ask for it.
+    pub fn to_start(&self) -> StartJob {
+        let reach = self.shared_mount.clone().unwrap_or_else(host_name);
+        let interaction = match self.interaction {
+            Sending::Auto => Interaction::Auto,
+            Sending::Create => Interaction::Create,
+            Sending::Update => Interaction::Update,
+        };
+        StartJob {
+            source: Source {
+                uri: self.uri.clone(),
+                reach,
+            },
+            target: Target {
+                base_url: self.base_url.clone(),
+                tenant: self.tenant.clone(),
+            },
+            interaction,
+            reload: false,
+        }
+    }
+}
+
+impl Config {
+    /// How the ledger is opened. Fails when the password cannot be read.
+    pub fn ledger_options(&self) -> Result<LedgerOptions, SecretError> {
+        let file = self.ledger_password_file.as_deref();
+        Ok(LedgerOptions {
+            schema: self.ledger_schema.clone(),
+            password: secret::resolve("ledger_password", self.ledger_password.as_ref(), file)?,
+            lease: self.lease,
+        })
+    }
+
+    /// What this scanner can list: its own host's folders and the shared mounts.
+    pub fn reaches(&self) -> Vec<String> {
+        let mut reaches = vec![host_name()];
+        reaches.extend(self.shared_mounts.iter().cloned());
+        reaches
+    }
+}
+
+impl ServiceConfig for Config {
+    fn service(&self) -> &ServiceSettings {
+        &self.service
+    }
+}
+
+impl Settings for Config {
+    fn validate(&self, faults: &mut Faults) {
+        if self.lease < Duration::from_secs(1) {
+            faults.add("lease", "must be 1s or more");
+        }
+        if self.scan_interval < Duration::from_secs(1) {
+            faults.add("scan_interval", "must be 1s or more");
+        }
+        if self.ledger_password.is_some() && self.ledger_password_file.is_some() {
+            faults.add(
+                "ledger_password",
+                "must not be given with ledger_password_file",
+            );
+        }
+        let reaches = self.reaches();
+        for (number, load) in self.sources.iter().enumerate() {
+            if let Err(problem) = check(&mut load.to_start(), &reaches) {
+                faults.add(&format!("sources.{number}"), problem);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use stoker_shared::config::{self, ConfigFaults, Load};
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, ConfigFaults> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bucket-scanner.yaml");
+        std::fs::write(&file, text).unwrap();
+        config::load(&Load {
+            file: Some(file),
+            section: "bucket_scanner".to_owned(),
+            overrides: Vec::new(),
+            environment: BTreeMap::new(),
+            folder: folder.path().to_owned(),
+        })
+    }
+
+    #[test]
+    fn the_sample_shows_every_key_with_its_default() {
+        let sample = include_str!("../../../config/bucket-scanner.yaml");
+        let found = serde_json::to_value(read(sample).unwrap()).unwrap();
+        let ledger = Some("sqlite:ledger.sqlite".parse().unwrap());
+        let expected = Config {
+            ledger,
+            ..Config::default()
+        };
+        assert_eq!(found, serde_json::to_value(expected).unwrap());
+        for key in found.as_object().unwrap().keys() {
+            assert!(
+                sample.contains(&format!("{key}:")),
+                "{key} is not in the sample"
+            );
+        }
+    }
+
+    #[test]
+    fn a_configured_load_can_say_all_that_a_person_can() {
+        let config = read(
+            "bucket_scanner: {shared_mounts: [nas], sources: [{uri: 'file:///in', \
+             shared_mount: nas, base_url: 'http://fhir/x', tenant: t, interaction: create}]}",
+        );
+        let start = config.unwrap().sources[0].to_start();
+        assert_eq!(
+            (start.source.reach.as_str(), start.target.tenant.as_str()),
+            ("nas", "t")
+        );
+        assert_eq!(start.interaction, Interaction::Create);
+    }
+
+    #[test]
+    fn faults_are_all_named() {
+        let text = read(
+            "bucket_scanner: {lease: 0s, scan_interval: 10ms, ledger: 'mysql://x', sources: \
+             [{uri: 'file:///in', base_url: 'ftp://x'}]}",
+        );
+        let text = text.unwrap_err().to_string();
+        for key in ["lease", "scan_interval", "ledger", "sources.0"] {
+            assert!(
+                text.contains(&format!("bucket_scanner.{key}")),
+                "{key}: {text}"
+            );
+        }
+    }
+}

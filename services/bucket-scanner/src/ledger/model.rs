@@ -1,0 +1,170 @@
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use stoker_proto::common::v1::{Compression, FileType, Interaction, Source, Target};
+use stoker_proto::ledger::v1::{CommitHeader, EntryOutcome, JobState, LoadError, QuarantinePart};
+
+/// What a person asks for when a load starts; see `JobService.StartJob`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StartJob {
+    /// What to load.
+    pub source: Source,
+    /// Where to.
+    pub target: Target,
+    /// How to send.
+    pub interaction: Interaction,
+    /// Also what is loaded and unchanged.
+    pub reload: bool,
+}
+
+/// Leave to list a source and register what is there, until it expires.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    /// The source in the ledger.
+    pub source_id: i64,
+    /// The source to list.
+    pub source: Source,
+    /// Proof of the leave.
+    pub token: String,
+}
+
+/// An object that a listing shows and a name that says it can be loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundObject {
+    /// Bucket; `:local` for files.
+    pub bucket_name: String,
+    /// Full key in the bucket.
+    pub key: String,
+    /// Stored size in bytes. An object of size 0 is registered, never planned.
+    pub size: u64,
+    /// Entity tag; empty for files.
+    pub etag: String,
+    /// Last change.
+    pub last_modified: DateTime<Utc>,
+    /// JSON or NDJSON.
+    pub file_type: FileType,
+    /// How its bytes are compressed.
+    pub compression: Compression,
+}
+
+/// A thing that a listing shows and nobody will load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issue {
+    /// Its name.
+    pub name: String,
+    /// Why, for a person.
+    pub reason: String,
+    /// It may hold something to load, and counts as a parked object; otherwise this is a warning.
+    pub unreadable: bool,
+}
+
+/// A part of a listing.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// At most [`Page::MAX_OBJECTS`].
+    pub objects: Vec<FoundObject>,
+    /// Names that say they hold no FHIR JSON.
+    pub ignored: u64,
+    /// Empty files; what cannot be listed or kept.
+    pub issues: Vec<Issue>,
+}
+
+impl Page {
+    /// Objects that one page may hold: what one transaction registers.
+    pub const MAX_OBJECTS: usize = 500;
+}
+
+/// What registering a page changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Registered {
+    /// Objects seen for the first time.
+    pub new: u64,
+    /// Objects that have changed since they were last seen.
+    pub changed: u64,
+    /// Loads planned, over all jobs of the source.
+    pub planned: u64,
+}
+
+/// The outcomes to make durable in one transaction; see `WorkService.CommitOutcomes`.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    /// What it covers.
+    pub header: CommitHeader,
+    /// Entries that need a record of their own.
+    pub outcomes: Vec<EntryOutcome>,
+    /// Bytes of rejected inputs, each with the index of its outcome, in order.
+    pub quarantine: Vec<(usize, Bytes)>,
+}
+
+/// What a retry took up again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retried {
+    /// Rejected and doubtful inputs.
+    pub inputs: u64,
+    /// Units opened again.
+    pub units: u64,
+}
+
+/// Units by state, over all jobs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UnitCounts {
+    /// Waiting for a worker.
+    pub open: u64,
+    /// With a worker.
+    pub leased: u64,
+    /// Set aside.
+    pub parked: u64,
+}
+
+/// Where a list of errors goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorCursor {
+    /// After an input, or the start: load, offset, error.
+    Inputs(i64, i64, i64),
+    /// After the thing of this id that a scan saw and did not plan.
+    Issues(i64),
+}
+
+impl ErrorCursor {
+    /// Before the first.
+    pub const START: Self = Self::Inputs(0, 0, 0);
+}
+
+/// Some errors of a job, in order.
+#[derive(Debug, Clone)]
+pub struct ErrorPage {
+    /// The errors.
+    pub errors: Vec<LoadError>,
+    /// Where to go on; none at the end.
+    pub next: Option<ErrorCursor>,
+}
+
+/// Where quarantined bytes go on: load, offset, error, part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuarantineCursor(
+    pub(super) i64,
+    pub(super) i64,
+    pub(super) i64,
+    pub(super) i64,
+);
+
+impl QuarantineCursor {
+    /// Before the first.
+    pub const START: Self = Self(0, 0, 0, -1);
+}
+
+/// Some quarantined bytes of a job, in order.
+#[derive(Debug, Clone)]
+pub struct QuarantinePage {
+    /// The bytes.
+    pub parts: Vec<QuarantinePart>,
+    /// Where to go on; none at the end.
+    pub next: Option<QuarantineCursor>,
+}
+
+/// Whether nothing more happens to a job in this state unless a person acts.
+pub fn is_over(state: JobState) -> bool {
+    matches!(
+        state,
+        JobState::Done | JobState::Cancelled | JobState::Failed
+    )
+}

@@ -1,0 +1,147 @@
+//! The ledger in a SQLite file, or in memory.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use stoker_shared::clock::SharedClock;
+use tokio::time::Instant;
+
+use super::error::{LedgerError, Place, is_busy};
+use super::{Ledger, LedgerOptions};
+
+type Db = sqlx::Sqlite;
+type Pool = sqlx::SqlitePool;
+type Conn = sqlx::SqliteConnection;
+
+/// Takes the file's one write lock at once, so that a transaction never fails half-way for it.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+const TABLES: &str = include_str!("../../migrations/sqlite/0001_ledger.sql");
+const TABLE_EXISTS: &str =
+    "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1)";
+
+// Rows need no locks of their own below the write lock.
+macro_rules! lock {
+    () => {
+        ""
+    };
+}
+macro_rules! skip_locked {
+    () => {
+        ""
+    };
+}
+/// The numbers of a JSON array that is bound as text.
+macro_rules! numbers_in {
+    ($bound:literal) => {
+        concat!("SELECT CAST(value AS BIGINT) FROM json_each(", $bound, ")")
+    };
+}
+
+#[path = "steps/mod.rs"]
+mod steps;
+
+/// How long to wait for another process that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+const READERS: u32 = 4;
+
+/// Opens the file, or an empty ledger in memory. A missing folder is made, closed to other users,
+/// as is the file: it holds patient data in quarantine.
+pub(super) async fn open(
+    path: Option<&PathBuf>,
+    options: &LedgerOptions,
+    clock: SharedClock,
+) -> Result<Arc<dyn Ledger>, LedgerError> {
+    let place = Place::Sqlite(path.cloned().unwrap_or_else(|| ":memory:".into()));
+    let explain = |e| place.explain(LedgerError::Database(e));
+    let (write, read) = match path {
+        None => {
+            let pool = memory().await.map_err(explain)?;
+            (pool.clone(), pool)
+        }
+        Some(path) => {
+            make_file(path)?;
+            let write = pool(path, 1).await.map_err(explain)?;
+            (write, pool(path, READERS).await.map_err(explain)?)
+        }
+    };
+    let ledger = steps::SqlLedger::new(write, read, clock, options, place);
+    ledger.migrate(async |_: &mut Conn| Ok(())).await?;
+    Ok(Arc::new(ledger))
+}
+
+fn make_file(path: &Path) -> Result<(), LedgerError> {
+    let cannot = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::StorageFull => LedgerError::DiskFull {
+            place: path.display().to_string(),
+        },
+        _ => LedgerError::CannotOpen {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        },
+    };
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(cannot)?;
+    }
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(cannot(e)),
+        _ => Ok(()),
+    }
+}
+
+fn connect_options() -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .busy_timeout(BUSY_TIMEOUT)
+        .synchronous(SqliteSynchronous::Normal)
+        .foreign_keys(true)
+}
+
+/// Waits for others that open the file: the switch to the write-ahead log wants it alone, and SQLite
+/// answers "busy" at once there, whatever the time limit. https://www.sqlite.org/pragma.html#pragma_journal_mode
+async fn pool(path: &Path, connections: u32) -> Result<Pool, sqlx::Error> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match connect(path, connections).await {
+            Err(e) if is_busy(&e) && Instant::now() < deadline => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+async fn connect(path: &Path, connections: u32) -> Result<Pool, sqlx::Error> {
+    let connect = connect_options()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal);
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .test_before_acquire(false)
+        .connect_with(connect)
+        .await
+}
+
+/// One connection that is never closed: with it the ledger would go.
+async fn memory() -> Result<Pool, sqlx::Error> {
+    SqlitePoolOptions::new()
+        .min_connections(1)
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_with(connect_options().in_memory(true))
+        .await
+}

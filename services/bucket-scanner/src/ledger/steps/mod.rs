@@ -1,0 +1,227 @@
+//! The ledger's transactions, in SQL that both databases understand. Compiled once for each; what
+//! differs (`Db`, `lock!`, …) is in the module around this one.
+
+use async_trait::async_trait;
+use chrono::{NaiveDateTime, TimeDelta};
+use sqlx::Connection as _;
+use stoker_proto::ledger::v1::{
+    Disposition, Job, Lease, LeaseUnitsRequest, RegisterWorkerRequest, RenewedLease, SourceStatus,
+    Unit,
+};
+use stoker_shared::clock::SharedClock;
+
+use super::{BEGIN, Conn, Db, Pool, TABLE_EXISTS, TABLES};
+use crate::ledger::error::{LedgerError, Place};
+use crate::ledger::{
+    Commit, ErrorCursor, ErrorPage, Ledger, LedgerOptions, Page, QuarantineCursor, QuarantinePage,
+    Registered, Retried, Scan, StartJob, UnitCounts,
+};
+
+mod errors;
+mod jobs;
+mod migrate;
+mod objects;
+mod outcomes;
+mod plan;
+mod progress;
+mod retry;
+mod scans;
+mod settle;
+mod work;
+
+/// A transaction that the database undid for another's sake is repeated so often.
+const CONFLICT_RETRIES: u32 = 5;
+
+/// The ledger over one database. SQLite: `write` has one connection.
+#[derive(Debug)]
+pub(super) struct SqlLedger {
+    write: Pool,
+    read: Pool,
+    clock: SharedClock,
+    lease: TimeDelta,
+    place: Place,
+}
+
+impl SqlLedger {
+    pub(super) fn new(
+        write: Pool,
+        read: Pool,
+        clock: SharedClock,
+        options: &LedgerOptions,
+        place: Place,
+    ) -> Self {
+        let lease = TimeDelta::from_std(options.lease).unwrap_or(TimeDelta::MAX);
+        Self {
+            write,
+            read,
+            clock,
+            lease,
+            place,
+        }
+    }
+
+    /// Makes or updates the tables, after `prepare` in the same transaction.
+    pub(super) async fn migrate(
+        &self,
+        prepare: impl AsyncFnOnce(&mut Conn) -> Result<(), LedgerError>,
+    ) -> Result<(), LedgerError> {
+        let done = async {
+            let mut tx = self.write.begin_with(BEGIN).await?;
+            prepare(&mut tx).await?;
+            migrate::run(&mut tx, self.now(), &self.place).await?;
+            tx.commit().await?;
+            Ok(())
+        };
+        done.await.map_err(|e| self.place.explain(e))
+    }
+
+    fn now(&self) -> NaiveDateTime {
+        self.clock.now().naive_utc()
+    }
+}
+
+/// Runs a step in a transaction of its own; again where it had to give way to another.
+macro_rules! in_transaction {
+    ($ledger:expr, $step:path $(, $argument:expr)*) => {{
+        let mut conflicts = 0;
+        loop {
+            let attempt = async {
+                let mut conn = $ledger.write.acquire().await?;
+                let done = async {
+                    let mut tx = conn.begin_with(BEGIN).await?;
+                    let value = $step(&mut tx, $ledger.now() $(, $argument)*).await?;
+                    tx.commit().await?;
+                    Ok::<_, LedgerError>(value)
+                };
+                let done = done.await;
+                if done.as_ref().is_err_and(LedgerError::breaks_connection) {
+                    conn.close_on_drop();
+                }
+                done
+            };
+            match attempt.await {
+                Err(e) if conflicts < CONFLICT_RETRIES && e.is_conflict() => conflicts += 1,
+                done => break done.map_err(|e| $ledger.place.explain(e)),
+            }
+        }
+    }};
+}
+
+/// Runs a step that only reads.
+macro_rules! with_connection {
+    ($ledger:expr, $step:path $(, $argument:expr)*) => {{
+        let attempt = async {
+            let mut conn = $ledger.read.acquire().await?;
+            $step(&mut conn $(, $argument)*).await
+        };
+        attempt.await.map_err(|e| $ledger.place.explain(e))
+    }};
+}
+
+#[async_trait]
+impl Ledger for SqlLedger {
+    async fn start_job(&self, start: &StartJob) -> Result<i64, LedgerError> {
+        in_transaction!(self, jobs::start, start)
+    }
+
+    async fn job(&self, job_id: i64) -> Result<Job, LedgerError> {
+        with_connection!(self, jobs::get, job_id)
+    }
+
+    async fn jobs(&self) -> Result<Vec<Job>, LedgerError> {
+        with_connection!(self, jobs::list)
+    }
+
+    async fn sources(&self) -> Result<Vec<SourceStatus>, LedgerError> {
+        with_connection!(self, scans::sources)
+    }
+
+    async fn retry_job(&self, job_id: i64) -> Result<Retried, LedgerError> {
+        in_transaction!(self, retry::run, job_id)
+    }
+
+    async fn cancel_job(&self, job_id: i64) -> Result<(), LedgerError> {
+        in_transaction!(self, jobs::cancel, job_id)
+    }
+
+    async fn begin_scan(&self, reaches: &[String]) -> Result<Option<Scan>, LedgerError> {
+        in_transaction!(self, scans::begin, self.lease, reaches)
+    }
+
+    async fn register_page(&self, scan: &Scan, page: &Page) -> Result<Registered, LedgerError> {
+        in_transaction!(self, scans::register, self.lease, scan, page)
+    }
+
+    async fn finish_scan(&self, scan: &Scan, failure: Option<&str>) -> Result<(), LedgerError> {
+        in_transaction!(self, scans::finish, scan, failure)
+    }
+
+    async fn leave_scan(&self, scan: &Scan) -> Result<(), LedgerError> {
+        in_transaction!(self, scans::leave, scan)
+    }
+
+    async fn unit_counts(&self) -> Result<UnitCounts, LedgerError> {
+        with_connection!(self, progress::unit_counts)
+    }
+
+    async fn register_worker(&self, worker: &RegisterWorkerRequest) -> Result<i64, LedgerError> {
+        in_transaction!(self, work::register_worker, worker)
+    }
+
+    async fn heartbeat(&self, worker_id: i64) -> Result<(), LedgerError> {
+        in_transaction!(self, work::heartbeat, worker_id)
+    }
+
+    async fn lease_units(&self, request: &LeaseUnitsRequest) -> Result<Vec<Unit>, LedgerError> {
+        in_transaction!(self, work::lease, self.lease, request)
+    }
+
+    async fn renew(&self, leases: &[Lease]) -> Result<Vec<RenewedLease>, LedgerError> {
+        in_transaction!(self, work::renew, self.lease, leases)
+    }
+
+    async fn commit_outcomes(&self, commit: &Commit) -> Result<(), LedgerError> {
+        in_transaction!(self, outcomes::commit, commit)
+    }
+
+    async fn finish_unit(
+        &self,
+        lease: &Lease,
+        lines: u64,
+        decoded_bytes: u64,
+    ) -> Result<(), LedgerError> {
+        in_transaction!(self, settle::finish_unit, lease, lines, decoded_bytes)
+    }
+
+    async fn release_unit(
+        &self,
+        lease: &Lease,
+        disposition: Disposition,
+        reason: &str,
+    ) -> Result<(), LedgerError> {
+        in_transaction!(self, settle::release_unit, lease, disposition, reason)
+    }
+
+    async fn errors(
+        &self,
+        job_id: i64,
+        this_run: bool,
+        after: ErrorCursor,
+    ) -> Result<ErrorPage, LedgerError> {
+        with_connection!(self, errors::list, job_id, this_run, after)
+    }
+
+    async fn quarantine(
+        &self,
+        job_id: i64,
+        error_id: i64,
+        after: QuarantineCursor,
+    ) -> Result<QuarantinePage, LedgerError> {
+        with_connection!(self, errors::quarantine, job_id, error_id, after)
+    }
+}
+
+/// For a guarded write that must hit exactly one row.
+fn one_row(rows: u64, otherwise: impl FnOnce() -> LedgerError) -> Result<(), LedgerError> {
+    if rows == 1 { Ok(()) } else { Err(otherwise()) }
+}

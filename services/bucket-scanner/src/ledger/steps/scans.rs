@@ -1,0 +1,174 @@
+//! Sources, and the leave of one scanner at a time to list them.
+
+use chrono::{NaiveDateTime, TimeDelta};
+use sqlx::FromRow;
+use stoker_proto::common::v1::Source;
+use stoker_proto::ledger::v1::SourceStatus;
+use uuid::Uuid;
+
+use super::{Conn, LedgerError, Page, Registered, Scan, jobs, objects, one_row, plan, settle};
+use crate::ledger::text::{nat, timestamp};
+
+#[derive(Debug, FromRow)]
+struct SourceRow {
+    source_id: i64,
+    uri: String,
+    reach: String,
+}
+
+pub(super) async fn begin(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    lease: TimeDelta,
+    reaches: &[String],
+) -> Result<Option<Scan>, LedgerError> {
+    let waiting: Vec<SourceRow> = sqlx::query_as(concat!(
+        "SELECT source_id, uri, reach FROM sources \
+         WHERE (scan_expiry IS NULL OR scan_expiry <= $1) AND source_id IN \
+           (SELECT source_id FROM jobs WHERE state = 'scanning') ORDER BY source_id",
+        skip_locked!()
+    ))
+    .bind(now)
+    .fetch_all(&mut *conn)
+    .await?;
+    let readable = |s: &SourceRow| s.reach.is_empty() || reaches.contains(&s.reach);
+    let Some(row) = waiting.into_iter().find(readable) else {
+        return Ok(None);
+    };
+    let token = Uuid::new_v4().to_string();
+    sqlx::query("UPDATE sources SET scan_token = $2, scan_expiry = $3 WHERE source_id = $1")
+        .bind(row.source_id)
+        .bind(&token)
+        .bind(now + lease)
+        .execute(&mut *conn)
+        .await?;
+    reset_jobs(conn, row.source_id).await?;
+    let source = Source {
+        uri: row.uri,
+        reach: row.reach,
+    };
+    Ok(Some(Scan {
+        source_id: row.source_id,
+        source,
+        token,
+    }))
+}
+
+/// What this scan finds replaces what an earlier one told of the running jobs.
+async fn reset_jobs(conn: &mut Conn, source_id: i64) -> Result<(), LedgerError> {
+    for sql in [
+        "UPDATE jobs SET scan_begun = scan_wanted, scan_run = run, objects_unchanged = 0, \
+         objects_ignored = 0 WHERE source_id = $1 AND state IN ('scanning', 'loading')",
+        "DELETE FROM scan_issues WHERE job_id IN (SELECT job_id FROM jobs \
+         WHERE source_id = $1 AND state IN ('scanning', 'loading'))",
+    ] {
+        sqlx::query(sql).bind(source_id).execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn register(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    lease: TimeDelta,
+    scan: &Scan,
+    page: &Page,
+) -> Result<Registered, LedgerError> {
+    let renewed =
+        sqlx::query("UPDATE sources SET scan_expiry = $3 WHERE source_id = $1 AND scan_token = $2")
+            .bind(scan.source_id)
+            .bind(&scan.token)
+            .bind(now + lease)
+            .execute(&mut *conn)
+            .await?;
+    one_row(renewed.rows_affected(), || lost(scan))?;
+    let (objects, mut registered) = objects::register(conn, now, scan.source_id, page).await?;
+    for job_id in plan::running_jobs(conn, scan.source_id).await? {
+        registered.planned += plan::page(conn, now, job_id, page, &objects).await?;
+    }
+    Ok(registered)
+}
+
+pub(super) async fn finish(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    scan: &Scan,
+    failure: Option<&str>,
+) -> Result<(), LedgerError> {
+    let ended = sqlx::query(
+        "UPDATE sources SET scan_token = NULL, scan_expiry = NULL, \
+           last_scan = CASE WHEN $3 THEN $4 ELSE last_scan END \
+         WHERE source_id = $1 AND scan_token = $2",
+    )
+    .bind(scan.source_id)
+    .bind(&scan.token)
+    .bind(failure.is_none())
+    .bind(now)
+    .execute(&mut *conn)
+    .await?;
+    one_row(ended.rows_affected(), || lost(scan))?;
+    if let Some(reason) = failure {
+        return jobs::fail_scanned(conn, now, scan.source_id, reason).await;
+    }
+    sqlx::query(
+        "UPDATE jobs SET state = 'loading' \
+         WHERE source_id = $1 AND state = 'scanning' AND scan_begun = scan_wanted",
+    )
+    .bind(scan.source_id)
+    .execute(&mut *conn)
+    .await?;
+    // Also those that were loading before: the scan may have rescinded the last they waited for.
+    for job_id in plan::running_jobs(conn, scan.source_id).await? {
+        settle::job(conn, now, job_id).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn leave(
+    conn: &mut Conn,
+    _now: NaiveDateTime,
+    scan: &Scan,
+) -> Result<(), LedgerError> {
+    let left = sqlx::query(
+        "UPDATE sources SET scan_token = NULL, scan_expiry = NULL \
+         WHERE source_id = $1 AND scan_token = $2",
+    )
+    .bind(scan.source_id)
+    .bind(&scan.token)
+    .execute(conn)
+    .await?;
+    one_row(left.rows_affected(), || lost(scan))
+}
+
+fn lost(scan: &Scan) -> LedgerError {
+    LedgerError::ScanLost {
+        source_id: scan.source_id,
+    }
+}
+
+#[derive(Debug, FromRow)]
+struct StatusRow {
+    uri: String,
+    reach: String,
+    last_scan: Option<NaiveDateTime>,
+    objects: i64,
+}
+
+pub(super) async fn sources(conn: &mut Conn) -> Result<Vec<SourceStatus>, LedgerError> {
+    let rows: Vec<StatusRow> = sqlx::query_as(
+        "SELECT s.uri, s.reach, s.last_scan, \
+           (SELECT COUNT(*) FROM resource_bundles b WHERE b.source_id = s.source_id) AS objects \
+         FROM sources s ORDER BY s.source_id",
+    )
+    .fetch_all(conn)
+    .await?;
+    let status = |row: StatusRow| SourceStatus {
+        source: Some(Source {
+            uri: row.uri,
+            reach: row.reach,
+        }),
+        last_scan: row.last_scan.map(timestamp),
+        objects: nat(row.objects),
+    };
+    Ok(rows.into_iter().map(status).collect())
+}

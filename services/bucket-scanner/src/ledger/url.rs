@@ -1,0 +1,136 @@
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::LedgerError;
+
+/// Where the ledger is kept. Debug, Display and Serialize leave a password out.
+#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum LedgerUrl {
+    /// `none`: in memory, gone with the process.
+    Memory,
+    /// `sqlite:PATH`: a file, for one process or a few.
+    Sqlite(PathBuf),
+    /// `postgres://user@host:port/database`: for any number of processes.
+    Postgres(String),
+}
+
+impl FromStr for LedgerUrl {
+    type Err = LedgerError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" || text == "sqlite::memory:" {
+            return Ok(Self::Memory);
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self::Postgres(text.to_owned()));
+        }
+        let path = text
+            .strip_prefix("sqlite:")
+            .map(|p| p.strip_prefix("//").unwrap_or(p));
+        match path {
+            Some(path) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
+            _ => Err(LedgerError::BadUrl {
+                url: without_password(text),
+            }),
+        }
+    }
+}
+
+impl TryFrom<String> for LedgerUrl {
+    type Error = LedgerError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<LedgerUrl> for String {
+    fn from(url: LedgerUrl) -> Self {
+        url.to_string()
+    }
+}
+
+impl fmt::Display for LedgerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("none"),
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(url) => f.write_str(&without_password(url)),
+        }
+    }
+}
+
+impl fmt::Debug for LedgerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LedgerUrl({self})")
+    }
+}
+
+/// Stars in the place of what stands between `user:` and `@`, and of a `password` parameter.
+fn without_password(url: &str) -> String {
+    let (url, query) = match url.split_once('?') {
+        Some((url, query)) => (url, Some(query)),
+        None => (url, None),
+    };
+    let mut shown = match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((before, host))) => {
+            let user = before.get(scheme.len() + 3..).unwrap_or_default();
+            match user.split_once(':') {
+                Some((name, _)) => format!("{scheme}://{name}:***@{host}"),
+                None => url.to_owned(),
+            }
+        }
+        _ => url.to_owned(),
+    };
+    if let Some(query) = query {
+        let parts: Vec<&str> = query
+            .split('&')
+            .map(|part| {
+                if part.starts_with("password=") {
+                    "password=***"
+                } else {
+                    part
+                }
+            })
+            .collect();
+        shown.push('?');
+        shown.push_str(&parts.join("&"));
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_their_ledger() {
+        let memory: LedgerUrl = "none".parse().unwrap();
+        assert_eq!(memory, LedgerUrl::Memory);
+        let file: LedgerUrl = "sqlite:/a/ledger.sqlite".parse().unwrap();
+        assert_eq!(file, LedgerUrl::Sqlite("/a/ledger.sqlite".into()));
+        assert_eq!(file, "sqlite:///a/ledger.sqlite".parse().unwrap());
+        for wrong in ["", "sqlite:", "mysql://x", "/a/b"] {
+            assert!(wrong.parse::<LedgerUrl>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let text = "postgres://ann:p@ss@db:5432/x?sslmode=require&password=p@ss";
+        let url: LedgerUrl = text.parse().unwrap();
+        let json = serde_json::to_string(&url).unwrap();
+        for shown in [url.to_string(), format!("{url:?}"), json] {
+            assert!(
+                !shown.contains("p@ss") && shown.contains("ann:***@db"),
+                "{shown}"
+            );
+        }
+        let wrong = "mysql://ann:secret@db/x".parse::<LedgerUrl>().unwrap_err();
+        assert!(!wrong.to_string().contains("secret"), "{wrong}");
+    }
+}

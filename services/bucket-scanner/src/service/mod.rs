@@ -1,0 +1,127 @@
+//! The ledger over gRPC.
+
+use stoker_proto::common::v1::Interaction;
+use stoker_shared::object_store;
+use stoker_shared::retry::Retry;
+use tonic::Status;
+use url::Url;
+
+mod jobs;
+mod watch;
+mod work;
+
+pub(crate) use jobs::Jobs;
+pub(crate) use work::Work;
+
+use crate::ledger::{LedgerError, StartJob};
+
+/// What a caller is told of a fault.
+fn status(error: &LedgerError) -> Status {
+    let text = error.to_string();
+    match error {
+        LedgerError::LeaseLost { .. } | LedgerError::NotNow(_) => Status::failed_precondition(text),
+        LedgerError::NotFound { .. } => Status::not_found(text),
+        LedgerError::BadCommit { .. } => Status::invalid_argument(text),
+        LedgerError::DiskFull { .. } => {
+            tracing::error!(%error, "the ledger's disk is full");
+            Status::resource_exhausted(text)
+        }
+        other if other.retry() != Retry::Never => {
+            tracing::warn!(%error, "the ledger is away");
+            Status::unavailable(text)
+        }
+        _ => {
+            tracing::error!(%error, "the ledger failed");
+            Status::internal(text)
+        }
+    }
+}
+
+/// Whether a load can be started here; what is wrong with it, for a person. Spells its URLs the
+/// one way that the ledger knows them by.
+pub(crate) fn check(start: &mut StartJob, reaches: &[String]) -> Result<(), String> {
+    let source = &mut start.source;
+    if source.uri.len() > "file:///".len() {
+        source.uri.truncate(source.uri.trim_end_matches('/').len());
+    }
+    object_store::open(source).map_err(|e| e.to_string())?;
+    if !source.reach.is_empty() && !reaches.contains(&source.reach) {
+        return Err(format!(
+            "{}: lies on {:?}, which this scanner cannot read; start the load there, or name a \
+             mount that both share",
+            source.uri, source.reach
+        ));
+    }
+    if start.interaction == Interaction::Unspecified {
+        return Err("say how to send: auto, create or update".to_owned());
+    }
+    let base_url = &mut start.target.base_url;
+    base_url.truncate(base_url.trim_end_matches('/').len());
+    let wrong = |why: &str| Err(format!("the target's base URL {why}"));
+    match Url::parse(base_url) {
+        Err(e) => wrong(&format!("is not one: {e}")),
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => {
+            wrong("must begin with http:// or https://")
+        }
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            wrong("must hold no user or password; workers have their own")
+        }
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => {
+            wrong("must end with its path")
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stoker_proto::common::v1::{Source, Target};
+
+    use super::*;
+
+    fn start(uri: &str, base_url: &str) -> StartJob {
+        StartJob {
+            source: Source {
+                uri: uri.to_owned(),
+                reach: "here".to_owned(),
+            },
+            target: Target {
+                base_url: base_url.to_owned(),
+                tenant: String::new(),
+            },
+            interaction: Interaction::Auto,
+            reload: false,
+        }
+    }
+
+    #[test]
+    fn slashes_at_the_end_make_no_other_job() {
+        let mut load = start("file:///a/b//", "http://fhir/r4/");
+        check(&mut load, &["here".to_owned()]).unwrap();
+        assert_eq!(load.source.uri, "file:///a/b");
+        assert_eq!(load.target.base_url, "http://fhir/r4");
+        let mut root = start("file:///", "http://fhir");
+        check(&mut root, &["here".to_owned()]).unwrap();
+        assert_eq!(root.source.uri, "file:///");
+    }
+
+    #[test]
+    fn what_cannot_be_loaded_is_refused() {
+        for (uri, base_url, expected) in [
+            ("ftp://x", "http://fhir", "not a source"),
+            ("file:///a", "fhir", "base URL is not one"),
+            ("file:///a", "ftp://fhir", "http:// or https://"),
+            ("file:///a", "http://ann:pw@fhir/", "no user or password"),
+            ("file:///a", "http://fhir?x=1", "end with its path"),
+        ] {
+            let problem = check(&mut start(uri, base_url), &["here".to_owned()]).unwrap_err();
+            assert!(problem.contains(expected), "{problem}");
+            assert!(!problem.contains("pw"), "{problem}");
+        }
+        let problem = check(&mut start("file:///a", "http://fhir"), &[]).unwrap_err();
+        assert!(problem.contains("cannot read"), "{problem}");
+        let mut load = start("file:///a", "http://fhir");
+        load.interaction = Interaction::Unspecified;
+        assert!(check(&mut load, &["here".to_owned()]).is_err());
+    }
+}

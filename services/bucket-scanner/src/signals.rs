@@ -1,0 +1,44 @@
+//! Wakes who waits within this process. What other processes do is seen by looking again.
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Cloning shares them.
+#[derive(Debug, Clone)]
+pub(crate) struct Signals {
+    /// Units may have become open.
+    pub(crate) work: Arc<Notify>,
+    /// A source may have to be listed.
+    pub(crate) scans: Arc<Notify>,
+    /// A job may have changed.
+    pub(crate) jobs: watch::Sender<()>,
+    /// No call may wait any more.
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Signals {
+    pub(crate) fn new() -> Self {
+        Self {
+            work: Arc::default(),
+            scans: Arc::default(),
+            jobs: watch::Sender::new(()),
+            stopping: CancellationToken::new(),
+        }
+    }
+
+    pub(crate) fn work_planned(&self) {
+        self.work.notify_waiters();
+        self.job_changed();
+    }
+
+    pub(crate) fn scan_wanted(&self) {
+        self.scans.notify_waiters();
+        self.job_changed();
+    }
+
+    pub(crate) fn job_changed(&self) {
+        self.jobs.send_replace(());
+    }
+}

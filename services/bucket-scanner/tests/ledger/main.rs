@@ -1,0 +1,88 @@
+//! What every ledger must do, run against each: a SQLite file, SQLite in memory, PostgreSQL.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails where it stands"
+)]
+
+mod errors;
+mod jobs;
+mod model;
+mod objects;
+mod opening;
+mod outcomes;
+mod postgres;
+mod work;
+mod world;
+
+macro_rules! conformance {
+    ($($module:ident::$name:ident,)*) => {
+        mod on_sqlite_file {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                crate::$module::$name(crate::world::World::sqlite_file().await).await;
+            })*
+        }
+        mod on_sqlite_memory {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                crate::$module::$name(crate::world::World::sqlite_memory().await).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                crate::$module::$name(crate::world::World::postgres().await).await;
+            })*
+        }
+    };
+}
+
+conformance! {
+    jobs::a_job_goes_from_scanning_to_done,
+    jobs::a_second_load_finds_nothing_to_do,
+    jobs::reload_loads_all_again,
+    jobs::a_running_job_is_joined,
+    jobs::a_start_during_a_scan_asks_for_another,
+    jobs::another_target_is_another_job,
+    jobs::a_cancelled_job_stops_and_can_be_taken_up,
+    jobs::a_failed_listing_fails_the_job_and_keeps_what_was_found,
+    jobs::an_unfinished_reload_starts_anew,
+    jobs::unknown_jobs_are_told,
+    jobs::sources_show_their_last_scan,
+    objects::odd_keys_come_back_as_they_were,
+    objects::a_changed_object_gets_the_next_version,
+    objects::a_page_listed_again_changes_nothing,
+    objects::empty_objects_are_known_but_not_loaded,
+    objects::an_object_emptied_ends_the_wait_for_it,
+    objects::objects_that_vanished_are_not_loaded_again,
+    objects::a_full_page_is_registered,
+    objects::a_source_has_one_scanner_at_a_time,
+    objects::a_scanner_takes_only_what_it_can_read,
+    work::leases_go_to_one_worker_each,
+    work::an_expired_lease_is_lost_only_once_taken,
+    work::a_unit_still_held_is_not_offered_again,
+    work::a_unit_held_to_the_last_attempt_is_not_given_up,
+    work::renewal_keeps_a_lease,
+    work::a_unit_handed_back_is_open_at_once,
+    work::retries_wait_longer_each_time_and_end,
+    work::a_unit_that_silences_workers_is_parked,
+    work::a_parked_unit_ends_the_job,
+    work::units_go_only_where_they_can_be_read,
+    work::a_worker_may_work_for_named_jobs_only,
+    work::a_small_job_is_not_held_up,
+    work::silent_workers_are_known,
+    outcomes::a_commit_keeps_everything,
+    outcomes::a_repeated_commit_changes_nothing,
+    outcomes::a_lost_lease_commits_nothing,
+    outcomes::contradictory_commits_are_refused,
+    outcomes::done_ranges_reach_the_next_worker,
+    outcomes::the_last_unit_ends_load_and_job,
+    outcomes::many_units_end_at_once,
+    errors::errors_are_listed_in_order,
+    errors::what_cannot_be_read_counts_as_parked,
+    errors::quarantine_comes_back_whole,
+    errors::a_retry_takes_up_what_failed,
+    errors::a_retry_waits_for_units_at_work,
+    errors::errors_of_an_earlier_load_are_gone,
+}

@@ -1,0 +1,190 @@
+//! What is PostgreSQL's alone: how it refuses, and the query that the seed prints.
+
+use std::sync::Arc;
+
+use bucket_scanner::ledger::{self, LedgerError, LedgerOptions, LedgerUrl};
+use sqlx::{AssertSqlSafe, Row};
+use stoker_proto::ledger::v1::OutcomeKind;
+use stoker_shared::clock::SystemClock;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::opening::{open, open_at_once};
+use crate::world::{Database, World, commit, count, object, outcome};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_processes_may_open_a_new_schema_at_once() {
+    let database = Database::create().await;
+    open_at_once(&LedgerUrl::Postgres(database.url.clone())).await;
+}
+
+#[tokio::test]
+async fn a_schema_keeps_what_was_saved() {
+    let world = World::postgres().await;
+    let job = world.job_over(&[object("/data/a.ndjson", 100)]).await;
+    let again = open(&world.url).await.unwrap();
+    assert_eq!(again.job(job).await.unwrap().run.unwrap().objects, 1);
+}
+
+#[tokio::test]
+async fn two_schemas_are_two_ledgers() {
+    let world = World::postgres().await;
+    world.job_over(&[object("/data/a.ndjson", 100)]).await;
+    let options = LedgerOptions {
+        schema: "other".to_owned(),
+        ..LedgerOptions::default()
+    };
+    let other = ledger::open(&world.url, &options, Arc::new(SystemClock))
+        .await
+        .unwrap();
+    assert_eq!(other.jobs().await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let url = LedgerUrl::Postgres(format!("postgres://ann:secret@127.0.0.1:{port}/x"));
+    let error = open(&url).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Unreachable { .. }), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains(&port.to_string()) && !text.contains("secret"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_database_is_named() {
+    let database = Database::create().await;
+    let url = LedgerUrl::Postgres(format!("{}_not", database.url));
+    let error = open(&url).await.unwrap_err();
+    assert!(
+        matches!(error, LedgerError::DatabaseMissing { .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn missing_rights_are_named() {
+    let database = Database::create().await;
+    let mut conn = database.connect().await;
+    let role = format!("poor_{}", uuid::Uuid::new_v4().simple());
+    let sql = format!("CREATE ROLE {role} LOGIN PASSWORD 'x'");
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    let (scheme, rest) = database.url.split_once("://").unwrap();
+    let (_, host) = rest.rsplit_once('@').unwrap_or(("", rest));
+    let error = open(&LedgerUrl::Postgres(format!("{scheme}://{role}:x@{host}"))).await;
+    let sql = format!("DROP ROLE {role}");
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    let error = error.unwrap_err();
+    assert!(matches!(error, LedgerError::LacksRights { .. }), "{error}");
+}
+
+/// Answers the first message of one client as PostgreSQL does when it refuses it.
+async fn refuse(listener: TcpListener, code: &str) {
+    let (mut client, _) = listener.accept().await.unwrap();
+    let mut startup = [0; 1024];
+    assert!(client.read(&mut startup).await.unwrap() > 0);
+    let fields = format!("SFATAL\0VFATAL\0C{code}\0Mrefused for the test\0\0");
+    let mut message = vec![b'E'];
+    message.extend(u32::try_from(fields.len() + 4).unwrap().to_be_bytes());
+    message.extend(fields.as_bytes());
+    client.write_all(&message).await.unwrap();
+}
+
+#[tokio::test]
+async fn refusals_of_the_server_are_told_apart() {
+    for (code, expected) in [
+        ("28P01", "refuses the user or password"),
+        ("28000", "refuses the user or password"),
+        ("57P03", "cannot be reached"),
+        ("53300", "cannot be reached"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(refuse(listener, code));
+        let url = format!("postgres://ann:secret@127.0.0.1:{port}/x?sslmode=disable");
+        let error = open(&LedgerUrl::Postgres(url))
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{code}: {error}");
+        assert!(error.contains("refused for the test"), "{code}: {error}");
+        server.await.unwrap();
+    }
+}
+
+/// As the documentation of the Java fhir-bucket prints it.
+const ANALYTIC_QUERY: &str = "\
+SELECT loader_instance_id, substr(object_name, 1, 24) object_name, resource_type, resource_count, resource_count / run_seconds AS resources_per_second,
+       EXTRACT(EPOCH FROM bundle_end - bundle_start) AS bundle_duration
+  FROM (
+       SELECT lr.loader_instance_id, resource_type_id, rb.object_name, count(*) AS resource_count,
+              EXTRACT(EPOCH FROM max(lr.created_tstamp) - min(lr.created_tstamp)) AS run_seconds,
+              min(rb.load_started) bundle_start,
+              max(rb.load_completed) bundle_end
+         FROM logical_resources lr,
+              resource_bundles rb
+        WHERE lr.loader_instance_id IS NOT NULL
+          AND rb.resource_bundle_id = lr.resource_bundle_id
+          AND rb.load_completed IS NOT NULL
+     GROUP BY lr.loader_instance_id, resource_type_id, rb.object_name
+     ) lr,
+       resource_types rt
+ WHERE rt.resource_type_id = lr.resource_type_id
+   AND lr.run_seconds > 0
+;";
+
+#[tokio::test]
+async fn the_analytic_query_of_the_java_tool_runs() {
+    let database = Database::create().await;
+    let world = World::on(&database).await;
+    world
+        .job_over(&[object("/data/patients.ndjson", 100)])
+        .await;
+    let worker = world.worker().await;
+    let unit = world.lease_one(worker).await;
+    for (offset, seconds) in [(0, 4), (10, 6)] {
+        let mut commit = commit(&unit, offset..offset + 10);
+        commit.header.counts = vec![count("Patient", [1, 0, 0, 0])];
+        commit.outcomes = vec![outcome(OutcomeKind::Created, offset, None)];
+        world.ledger.commit_outcomes(&commit).await.unwrap();
+        world.advance(seconds);
+    }
+    world.finish(&unit).await.unwrap();
+    let mut conn = database.connect().await;
+    sqlx::raw_sql("SET search_path=FHIRBUCKET,PUBLIC;")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    let rows = sqlx::raw_sql(ANALYTIC_QUERY)
+        .fetch_all(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        rows[0].get_unchecked::<String, _>("loader_instance_id"),
+        worker.to_string()
+    );
+    assert_eq!(
+        rows[0].get_unchecked::<String, _>("object_name"),
+        "patients.ndjson"
+    );
+    assert_eq!(
+        rows[0].get_unchecked::<String, _>("resource_type"),
+        "Patient"
+    );
+    assert_eq!(rows[0].get_unchecked::<String, _>("resource_count"), "2");
+    let rate: String = rows[0].get_unchecked("resources_per_second");
+    assert!(rate.starts_with("0.5"), "2 resources in 4 s: {rate}");
+    let duration: String = rows[0].get_unchecked("bundle_duration");
+    assert!(duration.starts_with("10"), "{duration}");
+}

@@ -1,0 +1,266 @@
+//! What can be set, and what holds when nothing is.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use stoker_shared::config::{Faults, Settings};
+use stoker_shared::fhir::FhirConfig;
+use stoker_shared::grpc::GrpcClientConfig;
+use stoker_shared::service::{ServiceConfig, ServiceSettings};
+
+use crate::send::Patience;
+use crate::worker::LAST_WORDS;
+
+/// A number that Stoker chooses unless it is given: `auto`, or 1 and more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// Stoker chooses.
+    #[default]
+    Auto,
+    /// As given.
+    Fixed(NonZeroUsize),
+}
+
+impl Choice {
+    /// The number given, or `auto`.
+    pub fn or(self, auto: usize) -> usize {
+        match self {
+            Self::Auto => auto,
+            Self::Fixed(n) => n.get(),
+        }
+    }
+}
+
+impl std::str::FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let number = text
+            .parse()
+            .map_err(|_| format!("{text:?} is neither auto nor 1 or more"))?;
+        Ok(Self::Fixed(number))
+    }
+}
+
+impl std::fmt::Display for Choice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Fixed(n) => n.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Choice {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Choice {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Given {
+            Number(NonZeroUsize),
+            Text(String),
+        }
+        match Given::deserialize(deserializer)? {
+            Given::Number(n) => Ok(Self::Fixed(n)),
+            Given::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+/// How units are loaded.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoadSettings {
+    /// Resources to a batch Bundle: `auto` (100) or a number; 1 sends each resource by itself.
+    pub batch: Choice,
+    /// Bytes of resources to a batch Bundle, about; a larger resource goes by itself.
+    pub batch_bytes: usize,
+    /// Requests to a FHIR server at a time: `auto` (8) or a number.
+    pub concurrency: Choice,
+    /// Units worked on at a time: `auto` (as many as requests, 16 at most) or a number.
+    pub units: Choice,
+    /// Longest line or JSON file held in memory; a longer one is rejected by name.
+    pub max_document_bytes: usize,
+    /// Bytes of resources that are held at once on their way to servers, about: what all units of a
+    /// worker share. A larger document takes all of it and goes alone.
+    pub memory_bytes: usize,
+    /// Tries of a request that keeps failing while others succeed.
+    pub attempts: u32,
+    /// How long a FHIR server may be away before the load stops.
+    #[serde(with = "humantime_serde")]
+    pub give_up_after: Duration,
+    /// First pause before a request is repeated; later ones double.
+    #[serde(with = "humantime_serde")]
+    pub first_pause: Duration,
+    /// Longest pause before a request is repeated.
+    #[serde(with = "humantime_serde")]
+    pub max_pause: Duration,
+    /// How long in-flight requests may take to end when the service stops.
+    #[serde(with = "humantime_serde")]
+    pub drain: Duration,
+}
+
+impl Default for LoadSettings {
+    fn default() -> Self {
+        Self {
+            batch: Choice::Auto,
+            batch_bytes: 4 << 20,
+            concurrency: Choice::Auto,
+            units: Choice::Auto,
+            max_document_bytes: 128 << 20,
+            memory_bytes: 256 << 20,
+            attempts: 5,
+            give_up_after: Duration::from_mins(10),
+            first_pause: Duration::from_millis(200),
+            max_pause: Duration::from_secs(15),
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
+impl LoadSettings {
+    /// Resources to a batch.
+    pub fn batch(&self) -> usize {
+        self.batch.or(100)
+    }
+
+    /// Requests at a time.
+    pub fn concurrency(&self) -> usize {
+        self.concurrency.or(8)
+    }
+
+    /// Units at a time.
+    pub fn units(&self) -> usize {
+        self.units.or(self.concurrency().min(16))
+    }
+
+    /// Requests of one unit that may be sent and not yet committed: enough that the wire is busy
+    /// while a commit runs.
+    pub(crate) fn window(&self) -> usize {
+        2 * self.concurrency()
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        Patience {
+            attempts: self.attempts,
+            give_up_after: self.give_up_after,
+            first_pause: self.first_pause,
+            max_pause: self.max_pause,
+        }
+    }
+}
+
+/// The service's configuration; `config/loader-worker.yaml` shows all of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Ports, stop, logs.
+    pub service: ServiceSettings,
+    /// The bucket-scanner that serves the ledger.
+    pub ledger: GrpcClientConfig,
+    /// Names of mounts shared by several hosts that this worker can read, besides its own folders.
+    pub shared_mounts: Vec<String>,
+    /// How it talks to FHIR servers.
+    pub fhir: FhirConfig,
+    /// How it loads.
+    pub load: LoadSettings,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            service: ServiceSettings::on_port(7702),
+            ledger: GrpcClientConfig::to_port(7701),
+            shared_mounts: Vec::new(),
+            fhir: FhirConfig::default(),
+            load: LoadSettings::default(),
+        }
+    }
+}
+
+impl ServiceConfig for Config {
+    fn service(&self) -> &ServiceSettings {
+        &self.service
+    }
+}
+
+impl Settings for Config {
+    fn validate(&self, faults: &mut Faults) {
+        let load = &self.load;
+        for (key, bytes) in [
+            ("load.batch_bytes", load.batch_bytes),
+            ("load.max_document_bytes", load.max_document_bytes),
+            ("load.memory_bytes", load.memory_bytes),
+        ] {
+            if bytes < 1024 {
+                faults.add(key, "must be 1024 or more");
+            }
+        }
+        if load.attempts == 0 {
+            faults.add("load.attempts", "must be 1 or more");
+        }
+        if load.first_pause > load.max_pause {
+            faults.add("load.first_pause", "must not be longer than load.max_pause");
+        }
+        if load.drain + LAST_WORDS >= self.service.shutdown_deadline {
+            faults.add(
+                "load.drain",
+                "must be shorter than service.shutdown_deadline by more than 5s, which hand everything back",
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stoker_shared::config::{self, Load};
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, config::ConfigFaults> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("loader-worker.yaml");
+        std::fs::write(&file, text).unwrap();
+        config::load(&Load {
+            file: Some(file),
+            section: "loader_worker".to_owned(),
+            overrides: Vec::new(),
+            environment: std::collections::BTreeMap::new(),
+            folder: folder.path().to_owned(),
+        })
+    }
+
+    #[test]
+    fn the_sample_shows_every_key_with_its_default() {
+        let sample = include_str!("../../../config/loader-worker.yaml");
+        let found = serde_json::to_value(read(sample).unwrap()).unwrap();
+        assert_eq!(found, serde_json::to_value(Config::default()).unwrap());
+        for key in found["load"].as_object().unwrap().keys() {
+            assert!(
+                sample.contains(&format!("{key}:")),
+                "{key} is not in the sample"
+            );
+        }
+    }
+
+    #[test]
+    fn choices_are_auto_or_a_number() {
+        let config = read("loader_worker: {load: {batch: 7, concurrency: auto}}").unwrap();
+        assert_eq!((config.load.batch(), config.load.concurrency()), (7, 8));
+        let faults = read("loader_worker: {load: {batch: 0, concurrency: many, attempts: 0}}");
+        let text = faults.unwrap_err().to_string();
+        for key in ["load.batch", "load.concurrency"] {
+            assert!(text.contains(key), "{text}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The leases a worker holds, and the task that renews them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use stoker_proto::ledger::v1::Lease;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::ledger::Ledger;
+use crate::stats::Stats;
+
+/// Leases held, by unit.
+#[derive(Debug, Clone)]
+pub(crate) struct Leases {
+    held: Arc<Mutex<HashMap<i64, Held>>>,
+    length: Duration,
+    stats: Arc<Stats>,
+}
+
+/// A lease that is held.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    lease: Lease,
+    /// Counted on this machine's own clock from before the call that got it: never later than the ledger's.
+    until: Instant,
+    /// Cancelled when it was not renewed in time: others may hold it now, so nothing more is sent.
+    pub(crate) expired: CancellationToken,
+    /// Cancelled when the ledger says that it is gone: nothing can be committed any more.
+    pub(crate) lost: CancellationToken,
+}
+
+impl Leases {
+    pub(crate) fn new(length: Duration, stats: Arc<Stats>) -> Self {
+        Self {
+            held: Arc::default(),
+            length,
+            stats,
+        }
+    }
+
+    /// How long a lease lasts unless renewed.
+    pub(crate) fn length(&self) -> Duration {
+        self.length
+    }
+
+    /// Holds a lease asked for at `asked`; lets go of it when the guard is dropped.
+    pub(crate) fn hold(&self, lease: Lease, asked: Instant, stop: &CancellationToken) -> Guard {
+        let held = Held {
+            until: asked + self.length,
+            expired: stop.child_token(),
+            lost: CancellationToken::new(),
+            lease,
+        };
+        let replaced = self.with(|all| all.insert(held.lease.unit_id, held.clone()));
+        if let Some(replaced) = replaced {
+            replaced.lost.cancel();
+        }
+        self.stats.metrics().units.inc();
+        Guard {
+            leases: self.clone(),
+            held,
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.with(|all| all.len())
+    }
+
+    pub(crate) fn unit_ids(&self) -> Vec<i64> {
+        self.with(|all| all.keys().copied().collect())
+    }
+
+    /// Renews until cancelled, three times a lease's length.
+    pub(crate) async fn keep(self, ledger: Ledger, end: CancellationToken) {
+        let mut tick = tokio::time::interval(self.length / 3);
+        while end.run_until_cancelled(tick.tick()).await.is_some() {
+            self.renew(&ledger).await;
+        }
+    }
+
+    async fn renew(&self, ledger: &Ledger) {
+        let leases: Vec<Lease> = self.with(|all| all.values().map(|h| h.lease.clone()).collect());
+        if leases.is_empty() {
+            return;
+        }
+        let asked = Instant::now();
+        // Late enough to count as failed while the last renewal still holds.
+        let renewed = tokio::time::timeout(self.length / 4, ledger.renew(leases.clone())).await;
+        match renewed {
+            Ok(Ok(renewed)) => {
+                for (lease, renewed) in leases.iter().zip(renewed) {
+                    if renewed.lost.is_empty() {
+                        self.of(lease, |held| held.until = asked + self.length);
+                    } else {
+                        tracing::warn!(lease.unit_id, why = renewed.lost, "lost a unit's lease");
+                        self.stats.metrics().leases_lost.inc();
+                        self.of(lease, |held| held.lost.cancel());
+                    }
+                }
+            }
+            Ok(Err(e)) => tracing::warn!(error = %e, "leases could not be renewed"),
+            Err(_) => tracing::warn!("leases could not be renewed in time"),
+        }
+        let soon = Instant::now() + self.length / 3;
+        self.with(|all| {
+            for held in all.values().filter(|held| held.until <= soon) {
+                held.expired.cancel();
+            }
+        });
+    }
+
+    /// Changes a lease, if it is still the one held for its unit.
+    fn of(&self, lease: &Lease, change: impl FnOnce(&mut Held)) {
+        self.with(|all| {
+            if let Some(held) = all.get_mut(&lease.unit_id)
+                && held.lease.token == lease.token
+            {
+                change(held);
+            }
+        });
+    }
+
+    fn with<T>(&self, use_it: impl FnOnce(&mut HashMap<i64, Held>) -> T) -> T {
+        use_it(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Lets go of a lease when dropped, however the unit's work ends.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    leases: Leases,
+    pub(crate) held: Held,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let lease = &self.held.lease;
+        self.leases.with(|all| {
+            if all
+                .get(&lease.unit_id)
+                .is_some_and(|held| held.lease.token == lease.token)
+            {
+                all.remove(&lease.unit_id);
+            }
+        });
+        self.leases.stats.metrics().units.dec();
+    }
+}

@@ -1,0 +1,70 @@
+#![doc = include_str!("../README.md")]
+
+use std::sync::Arc;
+
+use stoker_shared::grpc::{self, GrpcError};
+use stoker_shared::service::Context;
+use tonic::service::Routes;
+
+pub mod config;
+mod flight;
+pub mod input;
+mod leases;
+pub mod ledger;
+mod memory;
+pub mod metrics;
+pub mod outcome;
+pub mod read;
+mod record;
+pub mod send;
+pub mod stats;
+mod targets;
+mod unit;
+mod worker;
+
+pub use config::Config;
+pub use targets::TargetError;
+pub use worker::{OnTrouble, Worker, WorkerError};
+
+/// Why the service ended otherwise than asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its gRPC side failed.
+    #[error(transparent)]
+    Grpc(#[from] GrpcError),
+    /// It cannot work.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+}
+
+/// Runs the service until `context.shutdown`: one worker, with gRPC health and reflection beside it.
+pub async fn run(config: Config, context: Context) -> Result<(), Error> {
+    let metrics = metrics::WorkerMetrics::default();
+    metrics.register(&context.metrics);
+    let worker = Worker {
+        ledger: ledger::Ledger::new(grpc::connect(&config.ledger)?),
+        settings: config.load,
+        fhir: config.fhir,
+        clock: context.clock,
+        stats: Arc::new(stats::Stats::new(metrics)),
+        on_trouble: OnTrouble::GoOn,
+        reaches: config.shared_mounts,
+        job_ids: Vec::new(),
+        readiness: context.readiness,
+    };
+    let listening = grpc::listen(&config.service.grpc).await?;
+    // Whichever ends first ends the other: half a service is none.
+    let end = context.shutdown.child_token();
+    let serving = async {
+        let _ends = end.clone().drop_guard();
+        let stopped = end.clone();
+        grpc::serve(&config.service.grpc, Routes::default(), listening, stopped).await
+    };
+    let working = async {
+        let _ends = end.clone().drop_guard();
+        worker.run(end.clone()).await
+    };
+    let (grpc_end, worker_end) = tokio::join!(serving, working);
+    worker_end?;
+    Ok(grpc_end?)
+}

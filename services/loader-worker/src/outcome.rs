@@ -1,0 +1,129 @@
+//! What became of inputs.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::input::{Input, OwnBundle, Place};
+use crate::read::Rejected;
+
+/// What became of one input.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Where the input lies.
+    pub place: Place,
+    /// Its type; empty when it was no resource.
+    pub resource_type: Arc<str>,
+    /// What became of it.
+    pub fate: Fate,
+    /// How long the request took, milliseconds.
+    pub response_ms: u32,
+}
+
+/// The ways an input can end.
+#[derive(Debug)]
+pub enum Fate {
+    /// The server made it anew; the id when the server chose it.
+    Created(Option<String>),
+    /// The server had it and took this as its next state.
+    Updated,
+    /// It was refused.
+    Rejected(Refusal),
+    /// It was sent, and whether the server acted is not known.
+    InDoubt(Refusal),
+}
+
+/// Why an input was not loaded, and its bytes.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// HTTP status of the request or of the entry; 0 when there was none.
+    pub status: u16,
+    /// For a person.
+    pub text: String,
+    /// The server's OperationOutcome; empty when there was none.
+    pub operation_outcome: Bytes,
+    /// The input, byte for byte; filled in when the input's fate is recorded.
+    pub json: Bytes,
+}
+
+impl Refusal {
+    /// Without the input's bytes.
+    pub fn new(status: u16, text: impl Into<String>, operation_outcome: Bytes) -> Self {
+        Self {
+            status,
+            text: text.into(),
+            operation_outcome,
+            json: Bytes::new(),
+        }
+    }
+}
+
+/// Inputs whose fate is known.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// One for each input.
+    pub outcomes: Vec<Outcome>,
+    /// Decoded bytes that are settled.
+    pub done: Vec<Range<u64>>,
+    /// HTTP requests sent.
+    pub requests: u64,
+    /// Those that repeated an earlier one.
+    pub retries: u64,
+}
+
+impl Settled {
+    /// Bytes of inputs that are to be kept.
+    pub fn kept_bytes(&self) -> usize {
+        let kept = |outcome: &Outcome| match &outcome.fate {
+            Fate::Rejected(refusal) | Fate::InDoubt(refusal) => refusal.json.len(),
+            Fate::Created(_) | Fate::Updated => 0,
+        };
+        self.outcomes.iter().map(kept).sum()
+    }
+
+    /// Records one input's fate.
+    pub fn input(&mut self, input: Input, mut fate: Fate, response_ms: u32) {
+        if let Fate::Rejected(refusal) | Fate::InDoubt(refusal) = &mut fate {
+            refusal.json = input.json;
+        }
+        self.done.push(input.place.covers.clone());
+        self.outcomes.push(Outcome {
+            place: input.place,
+            resource_type: input.resource_type,
+            fate,
+            response_ms,
+        });
+    }
+
+    /// Records that a whole Bundle of the user's was not loaded: one input of type Bundle.
+    pub fn bundle(&mut self, bundle: OwnBundle, mut fate: Fate, response_ms: u32) {
+        if let Fate::Rejected(refusal) | Fate::InDoubt(refusal) = &mut fate {
+            refusal.json = bundle.json;
+        }
+        self.done.push(bundle.place.covers.clone());
+        self.outcomes.push(Outcome {
+            place: bundle.place,
+            resource_type: "Bundle".into(),
+            fate,
+            response_ms,
+        });
+    }
+
+    /// Records inputs that were never sent.
+    pub fn unsent(rejected: Vec<Rejected>) -> Self {
+        let mut settled = Self::default();
+        for bad in rejected {
+            let mut refusal = Refusal::new(0, bad.why.to_string(), Bytes::new());
+            refusal.json = bad.json;
+            settled.done.push(bad.place.covers.clone());
+            settled.outcomes.push(Outcome {
+                place: bad.place,
+                resource_type: bad.resource_type,
+                fate: Fate::Rejected(refusal),
+                response_ms: 0,
+            });
+        }
+        settled
+    }
+}

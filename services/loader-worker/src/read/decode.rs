@@ -1,0 +1,225 @@
+//! Takes compression off an object's bytes.
+
+use std::io::{self, BufRead, Read};
+
+use bytes::{Bytes, BytesMut};
+use flate2::bufread::MultiGzDecoder;
+use stoker_proto::common::v1::Compression;
+use stoker_shared::object_store::StoreError;
+use tokio::sync::mpsc;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Decoded bytes read at a time.
+const CHUNK: usize = 256 << 10;
+
+/// Why an object's decoded bytes ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(StoreError),
+    /// The compressed bytes are damaged or cut short.
+    #[error("the compressed data is damaged: {0}")]
+    Damaged(io::Error),
+}
+
+/// Stored bytes handed over by an async task, read by a blocking thread.
+#[derive(Debug)]
+pub(super) struct Stored {
+    chunks: mpsc::Receiver<Result<Bytes, StoreError>>,
+    current: Bytes,
+    failure: Option<StoreError>,
+    read: Arc<AtomicU64>,
+}
+
+impl Stored {
+    /// Reads what arrives in `chunks`; `read` counts the stored bytes taken.
+    pub(super) fn new(
+        chunks: mpsc::Receiver<Result<Bytes, StoreError>>,
+        read: Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            chunks,
+            current: Bytes::new(),
+            failure: None,
+            read,
+        }
+    }
+
+    /// The next chunk; `None` at the end or after a failure.
+    fn next_chunk(&mut self) -> Option<Bytes> {
+        match self.chunks.blocking_recv()? {
+            Ok(chunk) => {
+                self.read.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                Some(chunk)
+            }
+            Err(e) => {
+                self.failure = Some(e);
+                None
+            }
+        }
+    }
+}
+
+impl Read for Stored {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let n = available.len().min(out.len());
+        out[..n].copy_from_slice(&available[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+impl BufRead for Stored {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.current.is_empty()
+            && let Some(chunk) = self.next_chunk()
+        {
+            self.current = chunk;
+        }
+        if self.failure.is_some() {
+            return Err(io::Error::other("the store failed"));
+        }
+        Ok(&self.current)
+    }
+
+    fn consume(&mut self, n: usize) {
+        let _ = self.current.split_to(n);
+    }
+}
+
+/// Feeds decoded chunks to `emit` until the end, or until `emit` says false.
+pub(super) fn decode(
+    mut stored: Stored,
+    compression: Compression,
+    mut emit: impl FnMut(Bytes) -> bool,
+) -> Result<(), DecodeError> {
+    let result = match compression {
+        Compression::Gzip => pump(MultiGzDecoder::new(&mut stored), &mut emit),
+        Compression::Zstd => zstd::stream::read::Decoder::with_buffer(&mut stored)
+            .and_then(|decoder| pump(decoder, &mut emit)),
+        Compression::None | Compression::Unspecified => {
+            while let Some(chunk) = stored.next_chunk() {
+                if !emit(chunk) {
+                    break;
+                }
+            }
+            Ok(())
+        }
+    };
+    match (stored.failure, result) {
+        (Some(failure), _) => Err(DecodeError::Store(failure)),
+        (None, result) => result.map_err(DecodeError::Damaged),
+    }
+}
+
+fn pump(mut decoder: impl Read, emit: &mut impl FnMut(Bytes) -> bool) -> io::Result<()> {
+    loop {
+        let mut buffer = BytesMut::zeroed(CHUNK);
+        let mut filled = 0;
+        let end = loop {
+            match decoder.read(&mut buffer[filled..]) {
+                Ok(0) => break Ok(true),
+                Ok(n) if filled + n == CHUNK => {
+                    filled += n;
+                    break Ok(false);
+                }
+                Ok(n) => filled += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => break Err(e),
+            }
+        };
+        // What was decoded before the damage is whole: it is loaded, and the damage named after it.
+        if filled > 0 && !emit(buffer.split_to(filled).freeze()) {
+            return Ok(());
+        }
+        if end? {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn decoded(stored: &[u8], compression: Compression) -> (Vec<u8>, Result<(), DecodeError>) {
+        let (tx, rx) = mpsc::channel(1000);
+        for piece in stored.chunks(7) {
+            tx.try_send(Ok(Bytes::copy_from_slice(piece))).unwrap();
+        }
+        drop(tx);
+        let mut out = Vec::new();
+        let result = decode(Stored::new(rx, Arc::default()), compression, |chunk| {
+            out.extend_from_slice(&chunk);
+            true
+        });
+        (out, result)
+    }
+
+    fn gzip(content: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn several_members_and_frames_are_one_content() {
+        let gz = [gzip(b"one "), gzip(b"two")].concat();
+        assert_eq!(decoded(&gz, Compression::Gzip).0, b"one two");
+        let frames = [
+            zstd::encode_all(&b"one "[..], 1).unwrap(),
+            zstd::encode_all(&b"two"[..], 1).unwrap(),
+        ];
+        let (content, result) = decoded(&frames.concat(), Compression::Zstd);
+        assert_eq!(content, b"one two");
+        result.unwrap();
+    }
+
+    #[test]
+    fn a_cut_stream_is_damage_after_what_was_whole() {
+        let content: Vec<u8> = (0..500_000u32).flat_map(u32::to_le_bytes).collect();
+        for (stored, compression) in [
+            (gzip(&content), Compression::Gzip),
+            (
+                zstd::encode_all(&content[..], 1).unwrap(),
+                Compression::Zstd,
+            ),
+        ] {
+            let (out, result) = decoded_cut(&stored, compression);
+            assert!(matches!(result, Err(DecodeError::Damaged(_))), "{result:?}");
+            assert!(!out.is_empty() && content.starts_with(&out));
+        }
+    }
+
+    fn decoded_cut(stored: &[u8], compression: Compression) -> (Vec<u8>, Result<(), DecodeError>) {
+        let (tx, rx) = mpsc::channel(2);
+        tx.try_send(Ok(Bytes::copy_from_slice(&stored[..stored.len() * 3 / 4])))
+            .unwrap();
+        drop(tx);
+        let mut out = Vec::new();
+        let result = decode(Stored::new(rx, Arc::default()), compression, |chunk| {
+            out.extend_from_slice(&chunk);
+            true
+        });
+        (out, result)
+    }
+
+    #[test]
+    fn a_failing_store_is_told_apart_from_damage() {
+        let (tx, rx) = mpsc::channel(2);
+        let what = "x".to_owned();
+        tx.try_send(Err(StoreError::Denied { what })).unwrap();
+        drop(tx);
+        let result = decode(Stored::new(rx, Arc::default()), Compression::Gzip, |_| true);
+        assert!(matches!(
+            result,
+            Err(DecodeError::Store(StoreError::Denied { .. }))
+        ));
+    }
+}

@@ -1,0 +1,105 @@
+//! What is known of a server's health from all requests to it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Shared by all requests to one server.
+#[derive(Debug)]
+pub(super) struct ServerHealth {
+    state: Mutex<State>,
+    failing: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct State {
+    last_good: Instant,
+    held_until: Instant,
+    doubtful: bool,
+}
+
+impl Default for ServerHealth {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self {
+            state: Mutex::new(State {
+                last_good: now,
+                held_until: now,
+                doubtful: false,
+            }),
+            failing: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl ServerHealth {
+    /// The server did its work for someone: it took or refused an input.
+    pub(super) fn good(&self) {
+        self.with(|state| {
+            state.last_good = Instant::now();
+            state.doubtful = false;
+        });
+    }
+
+    /// Whether it did its work for anyone after `since`.
+    pub(super) fn good_since(&self, since: Instant) -> bool {
+        self.with(|state| state.last_good > since)
+    }
+
+    /// How long it has done nothing, for someone who has been trying since `since`.
+    pub(super) fn away_for(&self, since: Instant) -> Duration {
+        self.with(|state| state.last_good.max(since).elapsed())
+    }
+
+    /// A request that cannot be repeated met no answer: no more of them until the server is well.
+    pub(super) fn doubt(&self) {
+        self.with(|state| state.doubtful = true);
+    }
+
+    /// The server is well again.
+    pub(super) fn trust(&self) {
+        self.with(|state| state.doubtful = false);
+    }
+
+    /// See [`ServerHealth::doubt`].
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.with(|state| state.doubtful)
+    }
+
+    /// Asks everyone to wait.
+    pub(super) fn hold_for(&self, pause: Duration) {
+        self.with(|state| state.held_until = state.held_until.max(Instant::now() + pause));
+    }
+
+    /// Until when everyone waits; in the past when nobody does.
+    pub(super) fn held_until(&self) -> Instant {
+        self.with(|state| state.held_until)
+    }
+
+    /// Counts a request that meets errors of the server's own, until the answer is dropped.
+    pub(super) fn failing(&self) -> Failing<'_> {
+        self.failing.fetch_add(1, Ordering::Relaxed);
+        Failing(self)
+    }
+
+    /// How many requests meet such errors.
+    pub(super) fn failing_now(&self) -> usize {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    fn with<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
+        use_it(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// See [`ServerHealth::failing`].
+#[derive(Debug)]
+pub(super) struct Failing<'s>(&'s ServerHealth);
+
+impl Drop for Failing<'_> {
+    fn drop(&mut self) {
+        self.0.failing.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,307 @@
+//! Brings requests to an end: sends, waits, halves, until the fate of every input is known.
+//!
+//! What is safe to repeat is repeated; the rest ends "in doubt". A batch refused as a whole is halved until
+//! the bad input is alone.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use stoker_shared::fhir::FhirClient;
+use stoker_shared::retry::Backoff;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+mod attempt;
+mod health;
+mod pending;
+mod verdict;
+
+pub use verdict::Stop;
+
+use crate::input::Request;
+use crate::outcome::{Fate, Settled};
+use crate::stats::Stats;
+use health::{Failing, ServerHealth};
+use pending::Pending;
+use verdict::{Again, EntryVerdict, Verdict};
+
+/// How long the one request that meets errors of the server's own (500) is tried when nothing else
+/// is sent that would show whether the server is well.
+const LONELY: Duration = Duration::from_secs(10);
+
+/// How patient to be.
+#[derive(Debug, Clone)]
+pub struct Patience {
+    /// Tries of a request that fails while others succeed.
+    pub attempts: u32,
+    /// How long a server may be unavailable before the load stops.
+    pub give_up_after: Duration,
+    /// The first pause; later ones double.
+    pub first_pause: Duration,
+    /// The longest pause.
+    pub max_pause: Duration,
+}
+
+impl Patience {
+    fn backoff(&self) -> Backoff {
+        Backoff::new(self.first_pause, self.max_pause)
+    }
+}
+
+/// When to end before all is sent.
+#[derive(Debug, Clone, Default)]
+pub struct Stops {
+    /// Send nothing more; what is on the wire is awaited.
+    pub stop: CancellationToken,
+    /// Do not await it any longer.
+    pub abandon: CancellationToken,
+}
+
+/// Sends to one FHIR server.
+#[derive(Debug)]
+pub struct Sender {
+    client: FhirClient,
+    permits: Arc<Semaphore>,
+    health: ServerHealth,
+    /// Held by the one that asks whether the server is well again.
+    asking: Mutex<()>,
+    patience: Patience,
+    stats: Arc<Stats>,
+    rng: Mutex<StdRng>,
+}
+
+impl Sender {
+    /// Sends with `client`, at most as many requests at a time as there are `permits`.
+    pub fn new(
+        client: FhirClient,
+        permits: Arc<Semaphore>,
+        patience: Patience,
+        stats: Arc<Stats>,
+        seed: u64,
+    ) -> Self {
+        Self {
+            client,
+            permits,
+            health: ServerHealth::default(),
+            asking: Mutex::default(),
+            patience,
+            stats,
+            rng: Mutex::new(StdRng::seed_from_u64(seed)),
+        }
+    }
+
+    /// Sends until every input is settled, or until it is clear that none will be. What was settled
+    /// before a stop is in the answer too.
+    pub async fn settle(&self, request: Request, stops: &Stops) -> (Settled, Option<Stop>) {
+        let mut course = Course::default();
+        course
+            .waiting
+            .push_back(Pending::new(request, &self.patience));
+        while let Some(next) = course.waiting.pop_back() {
+            if let Err(stop) = self.step(next, &mut course, stops).await {
+                return (course.settled, Some(stop));
+            }
+        }
+        (course.settled, None)
+    }
+
+    /// One attempt of one request, and what follows from it.
+    async fn step<'s>(
+        &'s self,
+        mut pending: Pending,
+        course: &mut Course<'s>,
+        stops: &Stops,
+    ) -> Result<(), Stop> {
+        self.sleep_until(pending.not_before, stops).await?;
+        let (verdict, ms) = self
+            .attempt(&mut pending, stops, &mut course.settled)
+            .await?;
+        match verdict {
+            Verdict::Answered(answers) => self.answered(pending, answers, ms, course).await,
+            Verdict::Refused(_) if pending.request.can_be_halved() => {
+                let halves = pending.request.halves().into_iter().rev();
+                let halves = halves.map(|half| Pending::new(half, &self.patience));
+                course.waiting.extend(halves);
+            }
+            Verdict::Refused(why) => {
+                course.end(pending.request, || Fate::Rejected(why.clone()), ms);
+            }
+            Verdict::Again(again) => self.again(pending, again, ms, course).await?,
+            Verdict::InDoubt(why) => {
+                self.health.doubt();
+                course.end(pending.request, || Fate::InDoubt(why.clone()), ms);
+            }
+            Verdict::OddTransaction(why) => {
+                course.end(pending.request, || Fate::InDoubt(why.clone()), ms);
+            }
+            Verdict::Stop(stop) => return Err(stop),
+        }
+        Ok(())
+    }
+
+    /// Settles what the server answered; what it may take later waits for another try.
+    async fn answered<'s>(
+        &'s self,
+        mut pending: Pending,
+        answers: Vec<EntryVerdict>,
+        ms: u32,
+        course: &mut Course<'s>,
+    ) {
+        pending.failed(&self.health);
+        let fails = |answer: &EntryVerdict| {
+            matches!(
+                answer,
+                EntryVerdict::Again {
+                    throttled: false,
+                    ..
+                }
+            )
+        };
+        let hopeless = answers.iter().any(fails) && self.is_hopeless(&pending, course);
+        let waited_enough = pending.waited() >= self.patience.give_up_after;
+        let mut later = Vec::new();
+        if let (Some(bundle), true) = (&pending.request.bundle, pending.request.inputs.is_empty()) {
+            course.settled.done.push(bundle.place.covers.clone());
+        }
+        for (input, answer) in pending.request.inputs.drain(..).zip(answers) {
+            let fate = match answer {
+                EntryVerdict::Created(id) => Fate::Created(id),
+                EntryVerdict::Updated => Fate::Updated,
+                EntryVerdict::Again { why, throttled }
+                    if waited_enough || (hopeless && !throttled) =>
+                {
+                    Fate::Rejected(why)
+                }
+                EntryVerdict::Again { .. } => {
+                    later.push(input);
+                    continue;
+                }
+                EntryVerdict::Refused(why) => Fate::Rejected(why),
+                EntryVerdict::InDoubt(why) => Fate::InDoubt(why),
+            };
+            course.settled.input(input, fate, ms);
+        }
+        if !later.is_empty() {
+            pending.request = Request::group(later, Vec::new());
+            self.put_off(pending, None, course).await;
+        }
+    }
+
+    /// Decides between waiting, looking for the input that is to blame, and giving up.
+    async fn again<'s>(
+        &'s self,
+        mut pending: Pending,
+        again: Again,
+        ms: u32,
+        course: &mut Course<'s>,
+    ) -> Result<(), Stop> {
+        pending.failed(&self.health);
+        let to_blame = pending.is_to_blame(&self.patience) && !again.throttled;
+        if pending.request.can_be_halved() {
+            let suspect = pending.tried_enough(&self.patience) && !again.unavailable;
+            // Halving rejects nothing: in an outage the halves wait as the whole did.
+            if to_blame || suspect {
+                let whole = std::mem::replace(&mut pending.request, Request::group(vec![], vec![]));
+                let halves = whole.halves().into_iter().rev();
+                let halves = halves.map(|half| pending.half_of(half, &self.patience));
+                course.waiting.extend(halves);
+                return Ok(());
+            }
+        } else if to_blame || (!again.unavailable && self.is_hopeless(&pending, course)) {
+            course.end(pending.request, || Fate::Rejected(again.why.clone()), ms);
+            return Ok(());
+        }
+        if again.unavailable {
+            self.ensure_patience(pending.since(), &again.why.text)?;
+        }
+        let asked = again.pause.map(|p| p.min(self.patience.give_up_after));
+        if again.throttled
+            && let Some(asked) = asked
+        {
+            self.health.hold_for(asked);
+        }
+        self.put_off(pending, asked, course).await;
+        Ok(())
+    }
+
+    /// Whether errors of the server's own (500) will not pass: others got through again and again, or
+    /// this is the only request that meets them, or it has met them for as long as one may wait.
+    fn is_hopeless<'s>(&'s self, pending: &Pending, course: &mut Course<'s>) -> bool {
+        course.failing.get_or_insert_with(|| self.health.failing());
+        let alone = pending.waited() >= LONELY && self.health.failing_now() == 1;
+        alone
+            || pending.is_to_blame(&self.patience)
+            || pending.waited() >= self.patience.give_up_after
+    }
+
+    /// Lets everything else of the same course go first.
+    async fn put_off(
+        &self,
+        mut pending: Pending,
+        asked: Option<Duration>,
+        course: &mut Course<'_>,
+    ) {
+        let pause = pending.backoff.pause(asked, &mut *self.rng.lock().await);
+        pending.not_before = Instant::now() + pause;
+        course.waiting.push_front(pending);
+    }
+
+    fn ensure_patience(&self, since: Instant, last: &str) -> Result<(), Stop> {
+        let away = self.health.away_for(since);
+        if away < self.patience.give_up_after {
+            return Ok(());
+        }
+        Err(Stop::Lost {
+            away: Duration::from_secs(away.as_secs()),
+            last: last.to_owned(),
+        })
+    }
+
+    async fn pause(
+        &self,
+        backoff: &mut Backoff,
+        asked: Option<Duration>,
+        stops: &Stops,
+    ) -> Result<(), Stop> {
+        let pause = backoff.pause(asked, &mut *self.rng.lock().await);
+        self.sleep_until(Instant::now() + pause, stops).await
+    }
+
+    async fn sleep_until(&self, until: Instant, stops: &Stops) -> Result<(), Stop> {
+        tokio::select! {
+            biased;
+            () = stops.stop.cancelled() => Err(Stop::Shutdown),
+            () = tokio::time::sleep_until(until) => Ok(()),
+        }
+    }
+}
+
+/// What one request has come to.
+#[derive(Default)]
+struct Course<'s> {
+    /// Parts still to be sent: the next at the back, those that pause at the front.
+    waiting: VecDeque<Pending>,
+    settled: Settled,
+    /// Held from the first error of the server's own on.
+    failing: Option<Failing<'s>>,
+}
+
+impl Course<'_> {
+    /// Gives every input of a request the same fate; a transaction is one input.
+    fn end(&mut self, request: Request, fate: impl Fn() -> Fate, ms: u32) {
+        match request.bundle {
+            Some(bundle) if bundle.transaction || request.inputs.is_empty() => {
+                self.settled.bundle(bundle, fate(), ms);
+            }
+            _ => {
+                for input in request.inputs {
+                    self.settled.input(input, fate(), ms);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! A request on its way, with what it has been through.
+
+use std::time::Duration;
+
+use stoker_shared::retry::Backoff;
+use tokio::time::Instant;
+
+use super::Patience;
+use super::health::ServerHealth;
+use crate::input::Request;
+
+/// See the [module](self).
+pub(super) struct Pending {
+    pub(super) request: Request,
+    pub(super) backoff: Backoff,
+    /// It pauses until then.
+    pub(super) not_before: Instant,
+    tries: u32,
+    /// Failed tries during which the server did its work for someone else.
+    strikes: u32,
+    first_sent: Option<Instant>,
+    watched_from: Instant,
+}
+
+impl Pending {
+    pub(super) fn new(request: Request, patience: &Patience) -> Self {
+        Self {
+            request,
+            backoff: patience.backoff(),
+            not_before: Instant::now(),
+            tries: 0,
+            strikes: 0,
+            first_sent: None,
+            watched_from: Instant::now(),
+        }
+    }
+
+    /// Half of a request that troubles the server. It is given two tries before it is halved again.
+    pub(super) fn half_of(&self, half: Request, patience: &Patience) -> Self {
+        Self {
+            tries: patience.attempts.saturating_sub(2),
+            strikes: self.strikes,
+            first_sent: self.first_sent,
+            ..Self::new(half, patience)
+        }
+    }
+
+    /// To be called when it is sent; says whether it was sent before.
+    pub(super) fn begin_try(&mut self) -> bool {
+        let again = self.first_sent.is_some();
+        if !again {
+            let now = Instant::now();
+            self.first_sent = Some(now);
+            self.watched_from = now;
+        }
+        self.tries += 1;
+        again
+    }
+
+    /// To be called when a try fails for a reason that may pass.
+    pub(super) fn failed(&mut self, health: &ServerHealth) {
+        self.strikes += u32::from(health.good_since(self.watched_from));
+        self.watched_from = Instant::now();
+    }
+
+    /// Tried often enough to look for the input that is to blame.
+    pub(super) fn tried_enough(&self, patience: &Patience) -> bool {
+        self.tries >= patience.attempts
+    }
+
+    /// Others got through again and again while this never did: it is this one.
+    pub(super) fn is_to_blame(&self, patience: &Patience) -> bool {
+        self.strikes >= patience.attempts
+    }
+
+    /// How long it has been tried.
+    pub(super) fn waited(&self) -> Duration {
+        self.first_sent.map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
+    /// When it was first sent; now, when it was not.
+    pub(super) fn since(&self) -> Instant {
+        self.first_sent.unwrap_or_else(Instant::now)
+    }
+}

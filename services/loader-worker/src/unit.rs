@@ -1,0 +1,208 @@
+//! One unit of work, from its lease to its end: read → send → record.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use stoker_proto::common::v1::{Compression, FileType};
+use stoker_proto::ledger::v1::{Lease, ObjectVersion, Unit};
+use stoker_shared::object_store::{self, ObjectStore, StoreError};
+use stoker_shared::ranges::RangeSet;
+use stoker_shared::retry::Backoff;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::LoadSettings;
+use crate::flight::Flight;
+use crate::ledger::{Ledger, LedgerFault};
+use crate::memory::Memory;
+use crate::outcome::Settled;
+use crate::read::{self, DecodeError, Piece, Reading};
+use crate::record::{Recorder, Recording};
+use crate::send::{Sender, Stop, Stops};
+use crate::stats::Stats;
+
+/// How a unit's work ended without being finished.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnitEnd {
+    /// The object cannot be read, now or ever.
+    #[error(transparent)]
+    Unreadable(#[from] StoreError),
+    /// Its compressed bytes are damaged.
+    #[error("{0}")]
+    Damaged(DecodeError),
+    /// It is not what the scanner saw.
+    #[error("the object changed after it was listed; load again to load its new version")]
+    Changed,
+    /// The FHIR server takes nothing more.
+    #[error(transparent)]
+    Stopped(#[from] Stop),
+    /// The ledger does not take the outcome.
+    #[error(transparent)]
+    Ledger(#[from] LedgerFault),
+    /// A fault of Stoker's own in reading.
+    #[error("reading ended unexpectedly; this is a fault in Stoker")]
+    ReaderFailed,
+    /// The lease was lost, or the process is to end.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// What a unit's work needs besides the unit.
+#[derive(Debug)]
+pub(crate) struct UnitWork {
+    pub(crate) ledger: Ledger,
+    pub(crate) sender: Arc<Sender>,
+    pub(crate) settings: LoadSettings,
+    pub(crate) memory: Memory,
+    /// Resources to a batch, as far as the server takes batches.
+    pub(crate) batch: usize,
+    pub(crate) stats: Arc<Stats>,
+    /// No new requests once stopped; those in flight are awaited and recorded.
+    pub(crate) stops: Stops,
+    /// The lease is gone: nothing may be written any more.
+    pub(crate) lost: CancellationToken,
+    pub(crate) seed: u64,
+}
+
+impl UnitWork {
+    /// Loads the unit to its end.
+    pub(crate) async fn load(&self, unit: &Unit) -> Result<(), UnitEnd> {
+        let loaded = self.lost.run_until_cancelled(self.load_while_held(unit));
+        loaded.await.unwrap_or(Err(UnitEnd::Interrupted))
+    }
+
+    async fn load_while_held(&self, unit: &Unit) -> Result<(), UnitEnd> {
+        let lease = unit.lease.clone().unwrap_or_default();
+        let object = unit.object.clone().unwrap_or_default();
+        let store = object_store::open(&unit.source.clone().unwrap_or_default())?;
+        ensure_unchanged(&*store, &object).await?;
+        let range = unit.range.unwrap_or_default();
+        let stored = store.get(&object.key, range.start..range.end).await?;
+        let read = Arc::new(AtomicU64::new(0));
+        let pieces = read::start(self.reading(unit, &object), stored, Arc::clone(&read));
+        let recorder = Recorder::new(
+            self.ledger.clone(),
+            lease.clone(),
+            Arc::clone(&self.stats),
+            self.seed,
+        );
+        let recording = recorder.start(self.settings.window(), Arc::clone(&read));
+        let sent = self.send_all(pieces, &recording).await;
+        let read_bytes = &self.stats.metrics().read_bytes;
+        read_bytes.inc_by(read.load(Ordering::Relaxed));
+        // A failed recording also ends the sending, so its reason comes first.
+        recording.end().await?;
+        let (lines, decoded_bytes) = sent?;
+        ensure_unchanged(&*store, &object).await?;
+        // Died before this: the next lease finds everything done and only finishes. After: nothing is left.
+        self.finish(&lease, lines, decoded_bytes).await
+    }
+
+    /// Ends the unit; while the ledger is away it tries again, for as long as the lease is held.
+    async fn finish(&self, lease: &Lease, lines: u64, decoded_bytes: u64) -> Result<(), UnitEnd> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let mut rng = StdRng::seed_from_u64(self.seed);
+        loop {
+            match self
+                .ledger
+                .finish(lease.clone(), lines, decoded_bytes)
+                .await
+            {
+                Err(e) if e.may_pass() && !self.stops.stop.is_cancelled() => {
+                    tracing::warn!(error = %e, "the ledger is away, finishing again");
+                    tokio::time::sleep(backoff.pause(None, &mut rng)).await;
+                }
+                end => return Ok(end?),
+            }
+        }
+    }
+
+    fn reading(&self, unit: &Unit, object: &ObjectVersion) -> Reading {
+        let done: RangeSet = unit.done.iter().map(|r| r.start..r.end).collect();
+        Reading {
+            file_type: FileType::try_from(object.file_type).unwrap_or_default(),
+            compression: Compression::try_from(object.compression).unwrap_or_default(),
+            interaction: unit.interaction(),
+            done,
+            batch: self.batch,
+            batch_bytes: self.settings.batch_bytes,
+            max_document_bytes: self.settings.max_document_bytes,
+        }
+    }
+
+    /// Sends piece by piece, several requests at a time; says how many lines and bytes there were.
+    async fn send_all(
+        &self,
+        mut pieces: mpsc::Receiver<Piece>,
+        recording: &Recording,
+    ) -> Result<(u64, u64), UnitEnd> {
+        let mut flight = Flight::new(Arc::clone(&self.sender), self.stops.clone());
+        let result = loop {
+            match self.next(&mut pieces, &mut flight, recording).await {
+                Ok(None) => {}
+                Ok(Some(end)) => break Ok(end),
+                Err(e) => break Err(e),
+            }
+        };
+        // What is on the wire is awaited and recorded, however the reading ended.
+        let landed = flight.land_all(recording).await;
+        result.and_then(|end| landed.map(|()| end))
+    }
+
+    /// Waits for the next thing to happen: a request's end, memory for the request that waits for it,
+    /// or a piece while there is room for one.
+    async fn next(
+        &self,
+        pieces: &mut mpsc::Receiver<Piece>,
+        flight: &mut Flight,
+        recording: &Recording,
+    ) -> Result<Option<(u64, u64)>, UnitEnd> {
+        let waiting = flight.waiting_bytes();
+        let piece = async {
+            let place = recording.place().await;
+            (pieces.recv().await, place)
+        };
+        let (piece, place) = tokio::select! {
+            biased;
+            Some(landing) = flight.next() => {
+                flight.land(landing, recording).await?;
+                return Ok(None);
+            }
+            () = self.stops.stop.cancelled() => return Err(UnitEnd::Interrupted),
+            memory = self.memory.take(waiting.unwrap_or_default()), if waiting.is_some() => {
+                flight.start(memory, recording).await?;
+                return Ok(None);
+            }
+            piece = piece, if waiting.is_none() => piece,
+        };
+        match piece {
+            Some(Piece::Request(request)) => flight.wait(request, place),
+            Some(Piece::Rejected(bad)) => {
+                recording.hand_over(Settled::unsent(bad), place).await?;
+            }
+            Some(Piece::End {
+                lines,
+                decoded_bytes,
+            }) => return Ok(Some((lines, decoded_bytes))),
+            Some(Piece::Broken(DecodeError::Store(e))) => return Err(UnitEnd::Unreadable(e)),
+            Some(Piece::Broken(damage)) => return Err(UnitEnd::Damaged(damage)),
+            None => return Err(UnitEnd::ReaderFailed),
+        }
+        Ok(None)
+    }
+}
+
+async fn ensure_unchanged(store: &dyn ObjectStore, seen: &ObjectVersion) -> Result<(), UnitEnd> {
+    let now = store.head(&seen.key).await?;
+    let seen_at = seen.last_modified.unwrap_or_default();
+    let same_time = now.last_modified.timestamp() == seen_at.seconds
+        && now.last_modified.timestamp_subsec_micros() == (seen_at.nanos / 1000).unsigned_abs();
+    if now.size == seen.size && now.etag == seen.etag && same_time {
+        Ok(())
+    } else {
+        Err(UnitEnd::Changed)
+    }
+}

@@ -1,0 +1,392 @@
+//! The worker: leases units, loads them side by side, hands back what it cannot finish.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use stoker_proto::ledger::v1::{Disposition, LeaseUnitsRequest, RegisterWorkerResponse, Unit};
+use stoker_shared::clock::SharedClock;
+use stoker_shared::fhir::FhirConfig;
+use stoker_shared::health::Readiness;
+use stoker_shared::object_store;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::config::LoadSettings;
+use crate::leases::{Guard, Leases};
+use crate::ledger::{Ledger, LedgerFault};
+use crate::memory::Memory;
+use crate::send::{Stop, Stops};
+use crate::stats::Stats;
+use crate::targets::{Server, TargetError, Targets};
+use crate::unit::{UnitEnd, UnitWork};
+
+/// How long the ledger may hold a call when there is no work; never longer than a third of a lease.
+const LONG_POLL: Duration = Duration::from_secs(20);
+
+/// For outcomes to be committed and units to be handed back after the drain.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Calls for units before a ledger that is away is trouble.
+const LEASE_TRIES: u32 = 5;
+
+/// Pause after something went wrong that may pass.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why a worker ended.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The FHIR server takes nothing more.
+    #[error(transparent)]
+    Stopped(#[from] Stop),
+    /// The FHIR server cannot be loaded into.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The ledger does not work.
+    #[error(transparent)]
+    Ledger(#[from] LedgerFault),
+    /// A fault of Stoker's own.
+    #[error("a task ended unexpectedly; this is a fault in Stoker: {0}")]
+    Panicked(#[from] JoinError),
+}
+
+impl WorkerError {
+    /// What may be logged: servers' own words may hold patient data.
+    fn for_log(&self) -> String {
+        match self {
+            Self::Stopped(Stop::Unauthorized(_)) => {
+                "the FHIR server refuses the credentials".to_owned()
+            }
+            Self::Stopped(Stop::Lost { away, .. }) => {
+                format!(
+                    "the FHIR server has been away for {}",
+                    humantime::format_duration(*away)
+                )
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
+/// What to do when a load cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnTrouble {
+    /// Hand everything back and end with the reason, as a command does.
+    End,
+    /// Pause and go on, as a service does.
+    GoOn,
+}
+
+/// A worker that has not started yet.
+#[derive(Debug)]
+pub struct Worker {
+    /// Where its work comes from.
+    pub ledger: Ledger,
+    /// How it loads.
+    pub settings: LoadSettings,
+    /// How it talks to FHIR servers.
+    pub fhir: FhirConfig,
+    /// The time.
+    pub clock: SharedClock,
+    /// What it measures.
+    pub stats: Arc<Stats>,
+    /// What it does when a load cannot go on.
+    pub on_trouble: OnTrouble,
+    /// Names of shared mounts it can read, besides this host's own folders.
+    pub reaches: Vec<String>,
+    /// Works for these jobs only; for any when empty.
+    pub job_ids: Vec<i64>,
+    /// Told when the worker is known to the ledger.
+    pub readiness: Readiness,
+}
+
+/// Units with the leases they are held under.
+type Leased = Result<Vec<(Unit, Guard)>, LedgerFault>;
+
+/// Everything a running worker's parts share.
+struct Running {
+    worker: Worker,
+    worker_id: i64,
+    leases: Leases,
+    targets: Targets,
+    memory: Memory,
+    stops: Stops,
+}
+
+impl Worker {
+    /// Works until `shutdown`, or until trouble that it is told to end with.
+    ///
+    /// On `shutdown` no new request is sent; what is on the wire is awaited for at most
+    /// `settings.drain`. What has no answer then is recorded as in doubt unless it can be repeated,
+    /// and the units are handed back: 5 s more at most.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
+        let Some(registered) = shutdown.run_until_cancelled(self.register()).await else {
+            return Ok(());
+        };
+        let registered = registered?;
+        self.readiness.set_ready();
+        let stops = Stops {
+            stop: shutdown.child_token(),
+            abandon: CancellationToken::new(),
+        };
+        // Background tasks outlive `stop`: leases are kept until the last unit is handed back.
+        let background = CancellationToken::new();
+        let _end_background = background.clone().drop_guard();
+        let lease_length = Duration::from_millis(registered.lease_ms.into());
+        let leases = Leases::new(lease_length, Arc::clone(&self.stats));
+        tokio::spawn(leases.clone().keep(self.ledger.clone(), background.clone()));
+        let every = Duration::from_millis(registered.heartbeat_ms.max(100).into());
+        tokio::spawn(send_heartbeats(
+            self.ledger.clone(),
+            registered.worker_id,
+            every,
+            background,
+        ));
+        let targets = Targets::new(
+            self.fhir.clone(),
+            self.settings.clone(),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.stats),
+        );
+        let running = Running {
+            memory: Memory::new(self.settings.memory_bytes),
+            worker: self,
+            worker_id: registered.worker_id,
+            leases,
+            targets,
+            stops,
+        };
+        Arc::new(running).work().await
+    }
+
+    async fn register(&self) -> Result<RegisterWorkerResponse, LedgerFault> {
+        loop {
+            match self.ledger.register(object_store::host_name()).await {
+                Err(e) if e.may_pass() && self.on_trouble == OnTrouble::GoOn => {
+                    tracing::warn!(error = %e, "cannot register, trying again");
+                    tokio::time::sleep(TROUBLE_PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+async fn send_heartbeats(ledger: Ledger, worker_id: i64, every: Duration, end: CancellationToken) {
+    let mut tick = tokio::time::interval(every);
+    while end.run_until_cancelled(tick.tick()).await.is_some() {
+        if let Err(e) = ledger.heartbeat(worker_id).await {
+            tracing::debug!(error = %e, "heartbeat not delivered");
+        }
+    }
+}
+
+impl Running {
+    async fn work(self: Arc<Self>) -> Result<(), WorkerError> {
+        let mut units: JoinSet<Result<(), WorkerError>> = JoinSet::new();
+        let mut result = Ok(());
+        // A call for units is not dropped half way while work goes on: what it leased would wait
+        // for its lease to run out.
+        let mut leasing: Option<AbortOnDropHandle<Leased>> = None;
+        while !self.stops.stop.is_cancelled() {
+            let held = self.leases.count();
+            let room = self.worker.settings.units().saturating_sub(held);
+            if leasing.is_none() && room > 0 {
+                let running = Arc::clone(&self);
+                let call = tokio::spawn(async move { running.lease(room).await });
+                leasing = Some(AbortOnDropHandle::new(call));
+            }
+            let trouble = tokio::select! {
+                biased;
+                () = self.stops.stop.cancelled() => break,
+                Some(ended) = units.join_next() => ended.map_err(Into::into).flatten().err(),
+                leased = end_of(&mut leasing) => {
+                    leasing = None;
+                    self.start_all(leased, &mut units).err()
+                }
+            };
+            if let Some(trouble) = trouble {
+                result = self.face(trouble).await;
+            }
+        }
+        if let Some(Ok(leased)) = leasing.and_then(FutureExt::now_or_never) {
+            self.return_all(leased).await;
+        }
+        self.drain(units).await;
+        result
+    }
+
+    /// Ends with the trouble, or pauses and goes on.
+    async fn face(&self, trouble: WorkerError) -> Result<(), WorkerError> {
+        if self.worker.on_trouble == OnTrouble::End {
+            self.stops.stop.cancel();
+            return Err(trouble);
+        }
+        tracing::error!(
+            error = trouble.for_log(),
+            "a load cannot go on, trying again later"
+        );
+        let pause = tokio::time::sleep(TROUBLE_PAUSE);
+        self.stops.stop.run_until_cancelled(pause).await;
+        Ok(())
+    }
+
+    async fn drain(&self, mut units: JoinSet<Result<(), WorkerError>>) {
+        let drained = async { while units.join_next().await.is_some() {} };
+        tokio::pin!(drained);
+        let drain = self.worker.settings.drain;
+        if tokio::time::timeout(drain, &mut drained).await.is_ok() {
+            return;
+        }
+        self.stops.abandon.cancel();
+        if tokio::time::timeout(LAST_WORDS, drained).await.is_err() {
+            tracing::warn!("some units could not be handed back; their leases will run out");
+        }
+    }
+
+    async fn lease(&self, room: usize) -> Leased {
+        let mut reaches = vec![object_store::host_name()];
+        reaches.extend(self.worker.reaches.iter().cloned());
+        let asked = Instant::now();
+        let wait = LONG_POLL.min(self.leases.length() / 3);
+        let request = LeaseUnitsRequest {
+            worker_id: self.worker_id,
+            max_units: u32::try_from(room).unwrap_or(u32::MAX),
+            wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+            reaches,
+            job_ids: self.worker.job_ids.clone(),
+            held_unit_ids: self.leases.unit_ids(),
+        };
+        let leased = self.lease_when_there(request).await?;
+        let held = |unit: Unit| {
+            let lease = unit.lease.clone().unwrap_or_default();
+            let guard = self.leases.hold(lease, asked, &self.stops.stop);
+            (unit, guard)
+        };
+        Ok(leased.into_iter().map(held).collect())
+    }
+
+    /// A ledger that is away for a moment is no trouble yet.
+    async fn lease_when_there(&self, request: LeaseUnitsRequest) -> Result<Vec<Unit>, LedgerFault> {
+        for _ in 0..LEASE_TRIES {
+            match self.worker.ledger.lease(request.clone()).await {
+                Err(e) if e.may_pass() => tracing::warn!(error = %e, "the ledger is away"),
+                answer => return answer,
+            }
+            tokio::time::sleep(TROUBLE_PAUSE / 5).await;
+        }
+        self.worker.ledger.lease(request).await
+    }
+
+    fn start_all(
+        self: &Arc<Self>,
+        leased: Leased,
+        units: &mut JoinSet<Result<(), WorkerError>>,
+    ) -> Result<(), WorkerError> {
+        for (unit, guard) in leased? {
+            let running = Arc::clone(self);
+            units.spawn(async move { running.load(&unit, &guard).await });
+        }
+        Ok(())
+    }
+
+    async fn return_all(&self, leased: Leased) {
+        for (unit, _guard) in leased.unwrap_or_default() {
+            self.hand_back(&unit, Disposition::HandBack, "").await;
+        }
+    }
+
+    /// Loads one unit; an error only when no other unit will fare better.
+    async fn load(&self, unit: &Unit, guard: &Guard) -> Result<(), WorkerError> {
+        let target = unit.target.clone().unwrap_or_default();
+        let asked = self
+            .stops
+            .stop
+            .run_until_cancelled(self.targets.server(&target));
+        let server = match asked.await {
+            Some(Ok(server)) => server,
+            Some(Err(e)) => {
+                let reason = e.to_string();
+                self.hand_back(unit, Disposition::HandBack, &reason).await;
+                return Err(e.into());
+            }
+            None => {
+                self.hand_back(unit, Disposition::HandBack, "").await;
+                return Ok(());
+            }
+        };
+        let Err(end) = self.work_on(server, guard).load(unit).await else {
+            return Ok(());
+        };
+        if guard.held.lost.is_cancelled() {
+            return Ok(());
+        }
+        let (disposition, trouble) = consequence(end);
+        if let Some((disposition, reason)) = disposition {
+            self.hand_back(unit, disposition, &reason).await;
+        }
+        if matches!(&trouble, Some(WorkerError::Stopped(_))) {
+            self.targets.forget(&target);
+        }
+        trouble.map_or(Ok(()), Err)
+    }
+
+    fn work_on(&self, server: Server, guard: &Guard) -> UnitWork {
+        let settings = self.worker.settings.clone();
+        UnitWork {
+            ledger: self.worker.ledger.clone(),
+            sender: server.sender,
+            memory: self.memory.clone(),
+            batch: if server.batch { settings.batch() } else { 1 },
+            settings,
+            stats: Arc::clone(&self.worker.stats),
+            stops: Stops {
+                stop: guard.held.expired.clone(),
+                abandon: self.stops.abandon.clone(),
+            },
+            lost: guard.held.lost.clone(),
+            seed: rand::random(),
+        }
+    }
+
+    async fn hand_back(&self, unit: &Unit, disposition: Disposition, reason: &str) {
+        let lease = unit.lease.clone().unwrap_or_default();
+        if let Err(e) = self.worker.ledger.release(lease, disposition, reason).await {
+            tracing::warn!(error = %e, "a unit could not be handed back; its lease will run out");
+        }
+    }
+}
+
+/// Waits for a call for units; for ever when there is none.
+async fn end_of(leasing: &mut Option<AbortOnDropHandle<Leased>>) -> Leased {
+    match leasing {
+        Some(call) => match call.await {
+            Ok(leased) => leased,
+            Err(e) => Err(LedgerFault::Failed(e.to_string())),
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// What to do with the unit, and whether the worker is in trouble beyond it.
+fn consequence(end: UnitEnd) -> (Option<(Disposition, String)>, Option<WorkerError>) {
+    let reason = end.to_string();
+    match end {
+        UnitEnd::Interrupted | UnitEnd::Stopped(Stop::Shutdown) => {
+            (Some((Disposition::HandBack, String::new())), None)
+        }
+        UnitEnd::Stopped(stop) => (Some((Disposition::HandBack, reason)), Some(stop.into())),
+        UnitEnd::ReaderFailed => (Some((Disposition::Retry, reason)), None),
+        UnitEnd::Unreadable(e) if e.may_pass() => (Some((Disposition::Retry, reason)), None),
+        UnitEnd::Unreadable(_) | UnitEnd::Damaged(_) | UnitEnd::Changed => {
+            (Some((Disposition::Park, reason)), None)
+        }
+        UnitEnd::Ledger(LedgerFault::LeaseLost(why)) => {
+            tracing::warn!(why, "lost the lease of a unit");
+            (None, None)
+        }
+        UnitEnd::Ledger(fault) => (Some((Disposition::Retry, reason)), Some(fault.into())),
+    }
+}

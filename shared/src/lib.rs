@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+
+pub mod clock;
+pub mod config;
+pub mod fhir;
+pub mod grpc;
+pub mod health;
+pub mod object_store;
+pub mod properties;
+pub mod ranges;
+pub mod retry;
+pub mod secret;
+pub mod service;
+pub mod telemetry;
+pub mod tls;
+mod trace;

@@ -1,0 +1,16 @@
+//! All tests across services, one module for each behaviour.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that meets an error has failed"
+)]
+
+mod again;
+mod arrows;
+mod cannot_run;
+mod hapi_load;
+mod house;
+mod messy_folder;
+mod services;
+mod troubled_server;
+mod ways_of_sending;

@@ -1,0 +1,65 @@
+# shellcheck shell=bash
+# What the scripts of this folder share; sourced, never run.
+# Everything they download, build or write lies under $STOKER_PARTS, outside the clone.
+
+STOKER_PARTS=${STOKER_PARTS:-$HOME/.cache/stoker/parts}
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+part=$(basename "$0" .sh)
+
+say() { echo "$part: $*" >&2; }
+
+fail() {
+  say "$*"
+  exit 1
+}
+
+usage() { fail "usage: tests/parts/$part.sh $1"; }
+
+case $STOKER_PARTS/ in
+"$(dirname "$(dirname "$here")")"/*) fail "STOKER_PARTS must lie outside the clone, not at $STOKER_PARTS" ;;
+/*) ;;
+*) fail "STOKER_PARTS must be an absolute path, not $STOKER_PARTS" ;;
+esac
+
+is_root() { [ "$(id -u)" = 0 ]; }
+
+# install_packages PACKAGE...: from apt, only called when a command is missing.
+install_packages() {
+  local as_root=()
+  command -v apt-get >/dev/null || fail "please install what these Debian packages hold: $*"
+  is_root || as_root=(sudo)
+  say "installing $*"
+  "${as_root[@]}" apt-get -qq update </dev/null >/dev/null || fail "apt-get update failed"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
+    --no-install-recommends "$@" </dev/null >/dev/null || fail "apt-get install $* failed"
+}
+
+# need COMMAND PACKAGE: installs the package if the command is missing.
+need() { command -v "$1" >/dev/null || install_packages "$2"; }
+
+# port_answers PORT: something listens on 127.0.0.1:PORT.
+port_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# need_free_port PORT VARIABLE: refuses to share a port with somebody else's server.
+need_free_port() {
+  ! port_answers "$1" ||
+    fail "port $1 is used by a server this script did not start; stop it or set $2 to a free port"
+}
+
+# checksum FILE...: one word that changes when a file does.
+checksum() { cat "$@" | sha256sum | cut -c1-16; }
+
+# download_jars POM FOLDER: the runtime dependencies of a pom.xml, once for each content of it.
+download_jars() {
+  local pom=$1 folder=$2 mark
+  mark=$folder/.complete-$(checksum "$pom")
+  [ ! -e "$mark" ] || return 0
+  need mvn maven
+  say "downloading jars"
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  mvn -q -B -Dstyle.color=never -f "$pom" org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$folder" </dev/null >&2 ||
+    fail "Maven could not download the dependencies of $pom"
+  touch "$mark"
+}

@@ -1,0 +1,6 @@
+#![doc = include_str!("../README.md")]
+
+pub mod fhir;
+pub mod parts;
+pub mod repository;
+pub mod stoker;

@@ -1,0 +1,124 @@
+//! The real servers and data that tests run against, started by `make test`.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use uuid::Uuid;
+
+use crate::fhir::FhirServer;
+use crate::repository;
+
+/// The URL of a PostgreSQL server on which the test may do anything.
+///
+/// # Panics
+/// When `STOKER_TEST_POSTGRES` is not set.
+pub fn postgres() -> String {
+    required("STOKER_TEST_POSTGRES")
+}
+
+/// The URL of a new, empty database. It lives until PostgreSQL is next started.
+///
+/// # Panics
+/// When `STOKER_TEST_POSTGRES` is not set.
+pub async fn fresh_database() -> anyhow::Result<String> {
+    let server = postgres();
+    let name = format!("stoker_{}", Uuid::new_v4().simple());
+    let mut connection = PgConnection::connect(&server)
+        .await
+        .with_context(|| format!("no PostgreSQL at {server}; run the tests with `make test`"))?;
+    connection
+        .execute(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+        .await?;
+    connection.close().await?;
+    let (base, _) = server
+        .rsplit_once('/')
+        .context("STOKER_TEST_POSTGRES names no database")?;
+    Ok(format!("{base}/{name}"))
+}
+
+/// The folder of Synthea's data: `bundles/` and `ndjson/`, see `tests/parts/synthea.sh`.
+///
+/// # Panics
+/// When `STOKER_TEST_SYNTHEA` is not set.
+pub fn synthea() -> PathBuf {
+    required("STOKER_TEST_SYNTHEA").into()
+}
+
+#[expect(clippy::panic, reason = "a test without its part has failed")]
+fn required(variable: &str) -> String {
+    match std::env::var(variable) {
+        Ok(value) if !value.is_empty() => value,
+        _ => panic!(
+            "{variable} is not set: this test needs a real server or its data; run `make test`"
+        ),
+    }
+}
+
+/// A HAPI FHIR server of the test's own with an empty database, stopped when dropped.
+#[derive(Debug)]
+pub struct FreshHapi {
+    port: u16,
+    postgres_port: String,
+}
+
+impl FreshHapi {
+    /// Starts it, which takes half a minute.
+    ///
+    /// # Panics
+    /// When `STOKER_TEST_POSTGRES` is not set.
+    pub fn start() -> anyhow::Result<Self> {
+        let server = Self {
+            port: free_port()?,
+            postgres_port: port_of(&postgres())?,
+        };
+        server.script("start")?;
+        Ok(server)
+    }
+
+    /// The server.
+    pub fn fhir(&self) -> FhirServer {
+        FhirServer::new(format!("http://127.0.0.1:{}/fhir", self.port))
+    }
+
+    fn script(&self, action: &str) -> anyhow::Result<()> {
+        let script = repository::root().join("tests/parts/hapi-fhir.sh");
+        let output = Command::new(&script)
+            .arg(action)
+            .env("STOKER_HAPI_PORT", self.port.to_string())
+            .env("STOKER_POSTGRES_PORT", &self.postgres_port)
+            .output()
+            .with_context(|| format!("cannot run {}", script.display()))?;
+        if !output.status.success() {
+            bail!(
+                "hapi-fhir.sh {action}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Drop for FreshHapi {
+    fn drop(&mut self) {
+        let stopped = self.script("stop");
+        if !std::thread::panicking() {
+            assert!(stopped.is_ok(), "{stopped:?}");
+        }
+    }
+}
+
+/// A port that nothing listened on a moment ago.
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn port_of(url: &str) -> anyhow::Result<String> {
+    let port = url
+        .rsplit_once('/')
+        .and_then(|(host, _)| host.rsplit_once(':'));
+    let (_, port) = port.with_context(|| format!("no port in {url}"))?;
+    Ok(port.to_owned())
+}
