@@ -74,7 +74,7 @@ All of sample/ is loaded. The report: $demo/report.json
 
 Try next:
   $stoker sandbox &
-  $stoker load sample --to http://127.0.0.1:7780/fhir
+  $stoker load sample --to http://127.0.0.1:7780/fhir   # once the sandbox was restarted: add --reload
   $stoker jobs
   $stoker load --help
 TEXT

@@ -44,7 +44,9 @@ done
 # One Bundle stays plain for people to read.
 find sample/bundles -name '*.json' | sort | tail -n +2 | xargs gzip -n -9
 
-if zcat -f sample/bundles/* | grep -m1 '?identifier='; then
+# grep reads to the end: if it stopped at the first match, zcat would fail and the condition with it.
+if zcat -f sample/bundles/* | grep -o '[A-Za-z]*?identifier=[^"]*' >"$work/unresolved"; then
+  head -n 3 "$work/unresolved" >&2
   echo "make-sample: a Bundle refers to a provider that is not in the NDJSON (above)" >&2
   exit 1
 fi

@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # Runs every test. Starts the real servers they need, stops those it started, keeps the exit code of the tests.
-# usage: scripts/test.sh [CARGO TEST ARGUMENT...]
+# usage: scripts/test.sh [CARGO TEST ARGUMENT...]      needs Debian or Ubuntu, and root or sudo for what it installs
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 started=()
 stop_started() {
   local code=$? index
+  # Tests stop the HAPI FHIR servers they start; tests that were interrupted could not.
+  tests/parts/hapi-fhir.sh stop-left || code=1
   for ((index = ${#started[@]} - 1; index >= 0; index--)); do
     "tests/parts/${started[index]}.sh" stop || code=1
   done
   exit "$code"
 }
+export STOKER_HAPI_OWNER=$$
 trap stop_started EXIT
 
 tests/parts/postgres.sh install
@@ -24,6 +27,11 @@ eval "$(tests/parts/postgres.sh env)"
 
 # The tests start HAPI FHIR themselves, each on an empty database.
 tests/parts/hapi-fhir.sh install
+
+# So do they MinIO and Kafka, which some of them kill.
+tests/parts/minio.sh install
+eval "$(tests/parts/minio.sh env)"
+tests/parts/kafka.sh install
 
 # Young people have short records: the tests want all resource types, not many resources.
 eval "$(tests/parts/synthea.sh env)"

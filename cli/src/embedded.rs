@@ -1,7 +1,7 @@
 //! The whole system in this process: a scanner with its ledger, reached by the same gRPC contract as one
 //! elsewhere, but over a pipe in memory: no port is opened.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use bucket_scanner::ledger::LedgerUrl;
 use stoker_proto::ledger::v1::job_service_client::JobServiceClient;
 use stoker_shared::clock::SystemClock;
 use stoker_shared::grpc::{self, Channel, GrpcConfig};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// A lease outlives its holder by this much at most: short, since a command that was killed is started
@@ -37,12 +37,36 @@ pub struct LedgerArgs {
 
 impl LedgerArgs {
     /// The ledger named, else the one configured, else the user's own.
-    pub fn url_or(&self, configured: &bucket_scanner::Config) -> anyhow::Result<Option<LedgerUrl>> {
-        Ok(Some(match (&self.ledger, &configured.ledger) {
+    pub fn url_or(&self, configured: &bucket_scanner::Config) -> anyhow::Result<LedgerUrl> {
+        Ok(match (&self.ledger, &configured.ledger) {
             (Some(text), _) => text.parse()?,
             (None, Some(url)) => url.clone(),
             (None, None) => LedgerUrl::Sqlite(data_folder()?.join("ledger.sqlite")),
-        }))
+        })
+    }
+
+    /// What to append to a later command so that it uses the ledger at `url` too; none when nothing
+    /// of that ledger is left by then.
+    pub fn again(&self, url: &LedgerUrl, config: Option<&Path>) -> Option<String> {
+        match (url, &self.ledger, config) {
+            (LedgerUrl::Memory, ..) => None,
+            (url, Some(_), _) => Some(format!(" --ledger {}", in_a_shell(&url.to_string()))),
+            (_, None, Some(file)) => {
+                let file = file.display().to_string();
+                Some(format!(" --config {}", in_a_shell(&file)))
+            }
+            (_, None, None) => Some(String::new()),
+        }
+    }
+}
+
+/// In quotes when a shell would not take it as it is.
+fn in_a_shell(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:@%+=,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 
@@ -60,14 +84,40 @@ pub fn data_folder() -> anyhow::Result<PathBuf> {
     Ok(base.join("stoker"))
 }
 
+async fn open(config: bucket_scanner::Config) -> anyhow::Result<Scanner> {
+    let config = bucket_scanner::Config {
+        lease: config.lease.min(LEASE),
+        ..config
+    };
+    Ok(Scanner::open(&config, Arc::new(SystemClock)).await?)
+}
+
+/// What to say of a task that ended by a panic.
+pub fn unexpected(panic: JoinError) -> anyhow::Error {
+    anyhow::Error::new(panic).context(
+        "a task ended unexpectedly, which is a fault in Stoker; run the same command again to go on",
+    )
+}
+
 impl Embedded {
-    /// Opens the ledger and starts to serve it.
+    /// Opens the ledger, serves it, and lists the sources of its jobs.
     pub async fn start(config: bucket_scanner::Config) -> anyhow::Result<Self> {
-        let config = bucket_scanner::Config {
-            lease: config.lease.min(LEASE),
-            ..config
-        };
-        let scanner = Scanner::open(&config, Arc::new(SystemClock)).await?;
+        let scanner = open(config).await?.end_on_full_disk();
+        let mut embedded = Self::serve(&scanner);
+        let stopped = embedded.stop.clone();
+        embedded
+            .tasks
+            .spawn(async move { Ok(scanner.run(stopped).await?) });
+        Ok(embedded)
+    }
+
+    /// Opens the ledger and serves it to somebody who only asks: no source is listed, so that
+    /// asking changes nothing.
+    pub async fn answer(config: bucket_scanner::Config) -> anyhow::Result<Self> {
+        Ok(Self::serve(&open(config).await?))
+    }
+
+    fn serve(scanner: &Scanner) -> Self {
         let stop = CancellationToken::new();
         let (channel, incoming) = grpc::in_process();
         let mut tasks = JoinSet::new();
@@ -76,13 +126,11 @@ impl Embedded {
         tasks.spawn(async move {
             Ok(grpc::serve(&GrpcConfig::default(), routes, incoming, stopped).await?)
         });
-        let stopped = stop.clone();
-        tasks.spawn(async move { Ok(scanner.run(stopped).await?) });
-        Ok(Self {
+        Self {
             channel,
             stop,
             tasks,
-        })
+        }
     }
 
     /// A connection to it.
@@ -100,7 +148,7 @@ impl Embedded {
         loop {
             match self.tasks.join_next().await {
                 Some(Ok(Err(error))) => return error,
-                Some(Err(panic)) => return panic.into(),
+                Some(Err(panic)) => return unexpected(panic),
                 Some(Ok(Ok(()))) => {}
                 None => std::future::pending().await,
             }
@@ -113,5 +161,34 @@ impl Embedded {
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         // What is committed is durable; a call that hangs need not be waited for.
         let _ = tokio::time::timeout(Duration::from_secs(2), ended).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_command_finds_the_ledger() {
+        let again = |ledger: Option<&str>, url: &str, config: Option<&str>| {
+            let args = LedgerArgs {
+                ledger: ledger.map(str::to_owned),
+            };
+            args.again(&url.parse().unwrap(), config.map(Path::new))
+        };
+        let own = "sqlite:/home/me/ledger.sqlite";
+        assert_eq!(again(None, own, None).unwrap(), "");
+        assert_eq!(
+            again(None, own, Some("s.yaml")).unwrap(),
+            " --config s.yaml"
+        );
+        let named = "sqlite:it's here";
+        assert_eq!(
+            again(Some(named), named, None).unwrap(),
+            r" --ledger 'sqlite:it'\''s here'"
+        );
+        let secret = "postgres://me:hush@db/x";
+        assert!(!again(Some(secret), secret, None).unwrap().contains("hush"));
+        assert_eq!(again(Some("none"), "none", None), None);
     }
 }

@@ -89,7 +89,7 @@ impl FhirArgs {
         config.request_timeout = self.request_timeout.unwrap_or(config.request_timeout);
         for header in self.header {
             let Some((name, value)) = header.expose().split_once(':') else {
-                bail!("--header needs NAME: VALUE");
+                bail!("--header: there is no colon in it; give it as \"NAME: VALUE\"");
             };
             let value = Secret::from(value.trim());
             config.headers.insert(name.trim().to_owned(), value);

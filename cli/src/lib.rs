@@ -12,6 +12,7 @@ pub mod fhir_args;
 pub mod output;
 pub mod progress;
 pub mod report;
+pub mod s3_args;
 pub mod sources;
 
 use output::Output;
@@ -72,13 +73,11 @@ pub fn main() -> ExitCode {
     };
     stoker_shared::tls::install_crypto_provider();
     let output = Output::new(&cli.global);
-    if let Command::Serve(args) = cli.command {
-        return commands::serve::run(args, &cli.global);
-    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(e) => {
-            return output.failure(&anyhow::Error::new(e).context("no threads for the runtime"));
+            let why = "the system gives no threads; raise the user's limit (`ulimit -u`)";
+            return output.failure(&anyhow::Error::new(e).context(why));
         }
     };
     let code = runtime.block_on(run(cli, &output));
@@ -88,6 +87,9 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
+    if let Command::Serve(args) = cli.command {
+        return commands::serve::run(args, &cli.global).await;
+    }
     // Errors are told as one sentence; the log is for those who ask for it.
     let level = match cli.global.verbose {
         0 => "off",
@@ -104,8 +106,49 @@ async fn run(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Jobs(args) => commands::jobs::run(args, &cli.global, output).await,
         Command::Sandbox(args) => commands::sandbox::run(args, output).await,
         Command::Config(args) => commands::config::run(&args, &cli.global, output),
-        Command::Serve(_) => unreachable!("handled before the runtime is made"),
+        Command::Serve(_) => unreachable!("handled above: a service has a log of its own"),
     };
     telemetry.shutdown();
     code
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    /// Every command and subcommand as it is typed, with its definition.
+    fn commands(command: &clap::Command, typed: &[String]) -> Vec<(Vec<String>, clap::Command)> {
+        let mut found = vec![(typed.to_vec(), command.clone())];
+        for sub in command.get_subcommands() {
+            let typed = [typed, &[sub.get_name().to_owned()]].concat();
+            found.extend(commands(sub, &typed));
+        }
+        found
+    }
+
+    #[test]
+    fn every_command_has_examples_and_takes_json() {
+        let all = commands(&Cli::command(), &["stoker".to_owned()]);
+        assert!(all.len() >= 13, "too few commands found");
+        for (typed, command) in all {
+            let after = command.get_after_help().map(ToString::to_string);
+            let after = after.unwrap_or_default();
+            assert!(after.starts_with("Examples:\n"), "{typed:?}: {after:?}");
+            assert!(
+                after.contains(&typed.join(" ")),
+                "{typed:?}: no example of it in {after:?}"
+            );
+            let asked = typed.iter().map(String::as_str).chain(["--json", "--help"]);
+            let answer = Cli::try_parse_from(asked).unwrap_err();
+            assert_eq!(answer.kind(), ErrorKind::DisplayHelp, "{typed:?}: {answer}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

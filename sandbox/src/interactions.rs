@@ -190,7 +190,7 @@ pub(crate) fn show(
         Target::Metadata => shown(&capability::statement(base, state.started)),
         Target::Type(kind) => shown(&listing::search(store, kind, query, base)?),
         Target::Instance(kind, id) => version_shown(store.read(kind, id)?)?,
-        Target::History(kind, id) => shown(&listing::history(store, kind, id, base)?),
+        Target::History(kind, id) => shown(&listing::history(store, kind, id, query, base)?),
         Target::Version(kind, id, number) => {
             let mark = store.version(kind, id, *number);
             version_shown(mark.ok_or_else(|| version_not_found(kind, id, &number.to_string()))?)?

@@ -9,7 +9,7 @@ use url::form_urlencoded;
 
 use crate::outcome::Refusal;
 use crate::resource::instant;
-use crate::search::Query;
+use crate::search::{Page, Query};
 use crate::store::{Change, Mark, Store};
 
 /// A Bundle of resources; shown, it is JSON.
@@ -52,13 +52,8 @@ pub(crate) fn search(
     };
     let more = ids.len() > page.count;
     ids.truncate(page.count);
-    let mut link = vec![json!({"relation": "self", "url": with_query(base, kind, text)})];
-    if let Some(last) = ids.last().filter(|_| more) {
-        let pairs = form_urlencoded::parse(text.as_bytes()).filter(|(name, _)| name != "_page");
-        let mut next = form_urlencoded::Serializer::new(String::new());
-        let next = next.extend_pairs(pairs).append_pair("_page", last).finish();
-        link.push(json!({"relation": "next", "url": with_query(base, kind, &next)}));
-    }
+    let last = ids.last().filter(|_| more);
+    let link = links(&format!("{base}/{kind}"), text, last.map(AsRef::as_ref));
     let marks = ids.iter().filter_map(|id| store.read(kind, id).ok());
     let about = json!({"search": {"mode": "match"}});
     Ok(Listing {
@@ -72,27 +67,59 @@ pub(crate) fn search(
     })
 }
 
-/// All versions of a resource, the newest first.
+/// One page of the versions of a resource, the newest first.
 pub(crate) fn history(
     store: &Store,
     kind: &'static str,
     id: &str,
+    text: &str,
     base: &str,
 ) -> Result<Listing, Refusal> {
+    let page = Page::of_history(text)?;
     let marks = store.history(kind, id);
     if marks.is_empty() {
         return Err(Refusal::not_found(kind, id));
     }
+    let start = match &page.after {
+        Some(version) => begin_after(&marks, version)?,
+        None => 0,
+    };
+    let end = marks.len().min(start.saturating_add(page.count));
+    let last = (start..end).last().filter(|_| end < marks.len());
+    let last = last.map(|index| marks[index].version.to_string());
+    let url = format!("{base}/{kind}/{id}/_history");
+    let entries = (start..end).map(|index| {
+        let before = marks.get(index + 1);
+        let about = exchange(&marks[index], before);
+        entry(&marks[index], base, about)
+    });
     Ok(Listing {
         resource_type: "Bundle",
         r#type: "history",
         total: Some(marks.len()),
-        link: Vec::new(),
-        entry: marks
-            .iter()
-            .map(|mark| entry(mark, base, exchange(mark)))
-            .collect(),
+        link: links(&url, text, last.as_deref()),
+        entry: entries.collect(),
     })
+}
+
+/// Where, among versions with the newest first, the page begins that follows a version.
+fn begin_after(marks: &[Mark], version: &str) -> Result<usize, Refusal> {
+    let version: u32 = version
+        .parse()
+        .map_err(|_| Refusal::invalid(format!("_page '{version}' is no page of this history")))?;
+    Ok(marks.partition_point(|mark| mark.version >= version))
+}
+
+/// The links of a page: to itself, and to the page that follows what `last` names, if there is one.
+fn links(url: &str, text: &str, last: Option<&str>) -> Vec<Value> {
+    let mut links = vec![json!({"relation": "self", "url": with_query(url, text)})];
+    if let Some(last) = last {
+        let pairs = form_urlencoded::parse(text.as_bytes()).filter(|(name, _)| name != "_page");
+        let mut next = form_urlencoded::Serializer::new(String::new());
+        let next = next.extend_pairs(pairs).append_pair("_page", last).finish();
+        links.push(json!({"relation": "next", "url": with_query(url, &next)}));
+    }
+    links
 }
 
 fn entry(mark: &Mark, base: &str, about: Value) -> Entry {
@@ -104,14 +131,15 @@ fn entry(mark: &Mark, base: &str, about: Value) -> Entry {
     }
 }
 
-/// What was asked for and answered when a version came to be.
-fn exchange(mark: &Mark) -> Value {
+/// What was asked for and answered when a version came to be; `before` is the version before it.
+fn exchange(mark: &Mark, before: Option<&Mark>) -> Value {
+    let new = before.is_none_or(|before| before.change == Change::Delete);
     let Mark {
         kind, id, version, ..
     } = mark;
     let (method, url, status) = match &mark.change {
         Change::Post(_) => ("POST", (*kind).to_owned(), "201"),
-        Change::Put(_) if *version == 1 => ("PUT", format!("{kind}/{id}"), "201"),
+        Change::Put(_) if new => ("PUT", format!("{kind}/{id}"), "201"),
         Change::Put(_) => ("PUT", format!("{kind}/{id}"), "200"),
         Change::Delete => ("DELETE", format!("{kind}/{id}"), "204"),
     };
@@ -125,10 +153,10 @@ fn exchange(mark: &Mark) -> Value {
     })
 }
 
-fn with_query(base: &str, kind: &str, query: &str) -> String {
+fn with_query(url: &str, query: &str) -> String {
     match query {
-        "" => format!("{base}/{kind}"),
-        _ => format!("{base}/{kind}?{query}"),
+        "" => url.to_owned(),
+        _ => format!("{url}?{query}"),
     }
 }
 

@@ -73,6 +73,12 @@ impl Refusal {
         self
     }
 
+    /// The same refusal, of a Bundle that is refused for one of its entries: always 400.
+    pub(crate) fn of_the_whole(mut self) -> Self {
+        self.status = StatusCode::BAD_REQUEST;
+        self
+    }
+
     /// The OperationOutcome to send.
     pub(crate) fn outcome(&self) -> Value {
         let mut issue = json!({

@@ -26,7 +26,7 @@ pub(crate) struct Page {
     pub(crate) count: usize,
     /// The total is wanted even where it costs a look at every resource.
     pub(crate) total: bool,
-    /// The last id of the page before.
+    /// What the page before ended with: an id, or a version in a history.
     pub(crate) after: Option<String>,
 }
 
@@ -54,15 +54,12 @@ impl Query {
     /// Reads the query of a search URL.
     pub(crate) fn parse(kind: &'static str, text: &str) -> Result<(Self, Page), Refusal> {
         let mut filters = Vec::new();
-        let mut page = Page {
-            count: DEFAULT_COUNT,
-            total: false,
-            after: None,
-        };
+        let mut page = Page::first();
+        let mut total_alone = false;
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             match &*name {
                 "_count" => page.count = count(&value)?,
-                "_summary" => summary(&value, &mut page)?,
+                "_summary" => total_alone = is_count(&value)?,
                 "_total" => page.total = value == "accurate",
                 "_page" => page.after = Some(value.into_owned()),
                 "_format" => {}
@@ -70,6 +67,9 @@ impl Query {
             }
         }
         page.total |= filters.is_empty();
+        if total_alone {
+            page.count = 0;
+        }
         Ok((Self { kind, filters }, page))
     }
 
@@ -114,6 +114,34 @@ impl Query {
         self.filters
             .iter()
             .all(|filter| filter.matches(id, &resource))
+    }
+}
+
+impl Page {
+    fn first() -> Self {
+        Self {
+            count: DEFAULT_COUNT,
+            total: false,
+            after: None,
+        }
+    }
+
+    /// Reads the query of a history URL.
+    pub(crate) fn of_history(text: &str) -> Result<Self, Refusal> {
+        let mut page = Self::first();
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            match &*name {
+                "_count" => page.count = count(&value)?,
+                "_page" => page.after = Some(value.into_owned()),
+                "_format" => {}
+                _ => {
+                    return Err(Refusal::invalid(format!(
+                        "Parameter '{name}' is not supported for a history; the sandbox knows '_count'."
+                    )));
+                }
+            }
+        }
+        Ok(page)
     }
 }
 
@@ -209,14 +237,11 @@ fn count(value: &str) -> Result<usize, Refusal> {
     Ok(count.min(MAX_COUNT))
 }
 
-fn summary(value: &str, page: &mut Page) -> Result<(), Refusal> {
+/// Whether `_summary` asks for the total alone.
+fn is_count(value: &str) -> Result<bool, Refusal> {
     match value {
-        "count" => {
-            page.count = 0;
-            page.total = true;
-            Ok(())
-        }
-        "false" => Ok(()),
+        "count" => Ok(true),
+        "false" => Ok(false),
         _ => Err(Refusal::invalid(format!(
             "_summary '{value}' is not supported; the sandbox knows 'count' and 'false'"
         ))),

@@ -115,10 +115,14 @@ impl Sandbox {
 
     /// One resource, unless it is not there or deleted.
     pub fn read(&self, kind: &str, id: &str) -> Option<Value> {
+        serde_json::from_str(&self.text(kind, id)?).ok()
+    }
+
+    /// The JSON text of one resource, unless it is not there or deleted: as the client wrote it,
+    /// without white space between tokens; type, id and `meta` come first.
+    pub fn text(&self, kind: &str, id: &str) -> Option<String> {
         let mark = self.state.store().read(r4::resource_type(kind)?, id).ok()?;
-        mark.change
-            .text()
-            .and_then(|text| serde_json::from_str(text).ok())
+        mark.change.text().map(ToString::to_string)
     }
 
     /// Forgets resources, counts and faults.

@@ -5,6 +5,7 @@ pub mod config;
 pub mod fhir;
 pub mod grpc;
 pub mod health;
+pub mod kafka;
 pub mod object_store;
 pub mod properties;
 pub mod ranges;

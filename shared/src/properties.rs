@@ -9,8 +9,17 @@ use std::str::Chars;
 
 /// Keys and values in the order of the file. A key given twice has its last value, at the place of
 /// its first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Properties(Vec<(String, String)>);
+
+/// Shows the keys only: values can be passwords.
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|(key, _)| key))
+            .finish()
+    }
+}
 
 /// Why a properties file is not read.
 #[derive(Debug, thiserror::Error)]

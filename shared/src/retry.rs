@@ -17,6 +17,7 @@ pub enum Retry {
 /// clients which failed together do not come back together.
 #[derive(Debug, Clone)]
 pub struct Backoff {
+    first: Duration,
     next: Duration,
     max: Duration,
 }
@@ -24,17 +25,26 @@ pub struct Backoff {
 impl Backoff {
     /// Starts at `first`, never exceeds `max`.
     pub fn new(first: Duration, max: Duration) -> Self {
+        let first = first.min(max);
         Self {
-            next: first.min(max),
+            first,
+            next: first,
             max,
         }
     }
 
-    /// The next pause. A pause that the other side asked for (`asked`) is kept as it is.
+    /// The next pause. A pause that the other side asked for (`asked`) is kept as it is, unless it
+    /// is shorter than any of ours: a clock that is ahead asks for none at all.
     pub fn pause(&mut self, asked: Option<Duration>, rng: &mut impl Rng) -> Duration {
         let full = self.next;
+        self.lengthen();
+        let ours = full.mul_f64(rng.random_range(0.5..=1.0));
+        asked.map_or(ours, |asked| asked.max(self.first / 2))
+    }
+
+    /// Passes over one pause.
+    pub fn lengthen(&mut self) {
         self.next = (self.next * 2).min(self.max);
-        asked.unwrap_or_else(|| full.mul_f64(rng.random_range(0.5..=1.0)))
     }
 }
 
@@ -62,5 +72,7 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         let asked = Duration::from_secs(30);
         assert_eq!(backoff.pause(Some(asked), &mut rng), asked);
+        let shortest = backoff.pause(Some(Duration::ZERO), &mut rng);
+        assert_eq!(shortest, Duration::from_millis(50));
     }
 }

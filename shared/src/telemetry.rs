@@ -3,10 +3,11 @@
 use std::io::IsTerminal;
 
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde::{Deserialize, Serialize};
+use tonic::transport::ClientTlsConfig;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
@@ -163,10 +164,13 @@ fn tracer(
     endpoint: String,
     service_name: &'static str,
 ) -> Result<SdkTracerProvider, TelemetryError> {
-    let exporter = SpanExporter::builder()
+    let mut exporter = SpanExporter::builder()
         .with_tonic()
-        .with_endpoint(&endpoint)
-        .build();
+        .with_endpoint(&endpoint);
+    if endpoint.starts_with("https:") {
+        exporter = exporter.with_tls_config(ClientTlsConfig::new().with_native_roots());
+    }
+    let exporter = exporter.build();
     let exporter = exporter.map_err(|source| TelemetryError::Collector { endpoint, source })?;
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)

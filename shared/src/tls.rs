@@ -100,11 +100,15 @@ pub fn http_client(
 /// What a gRPC client needs. `insecure_skip_verify` has no effect on gRPC.
 pub fn grpc_client(tls: &ClientTls) -> Result<ClientTlsConfig, TlsError> {
     install_crypto_provider();
-    let mut config = ClientTlsConfig::new().with_native_roots();
-    if let Some(file) = &tls.ca_file {
-        check_roots(file)?;
-        config = config.ca_certificate(Certificate::from_pem(read(file)?));
-    }
+    let config = ClientTlsConfig::new();
+    let mut config = match &tls.ca_file {
+        // A small container has no certificates of the system.
+        None => config.with_native_roots(),
+        Some(file) => {
+            check_roots(file)?;
+            config.ca_certificate(Certificate::from_pem(read(file)?))
+        }
+    };
     if let Some((cert_file, key_file)) = identity_files(tls)? {
         check_identity(cert_file, key_file)?;
         config = config.identity(Identity::from_pem(read(cert_file)?, read(key_file)?));
@@ -149,7 +153,7 @@ fn identity_files(tls: &ClientTls) -> Result<Option<(&Path, &Path)>, TlsError> {
     }
 }
 
-fn check_roots(file: &Path) -> Result<RootCertStore, TlsError> {
+pub(crate) fn check_roots(file: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in read_certificates(file)? {
         roots.add(certificate).map_err(|e| unusable(file, &e))?;

@@ -1,4 +1,6 @@
-//! W3C trace context in the headers of HTTP requests and gRPC calls.
+//! W3C trace context in the headers of HTTP requests, gRPC calls and Kafka's records.
+
+use std::collections::HashMap;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::Context;
@@ -16,6 +18,19 @@ pub(crate) fn inject(headers: &mut HeaderMap) {
 /// The trace a request belongs to, to be a span's parent.
 pub(crate) fn extract(headers: &HeaderMap) -> Context {
     TraceContextPropagator::new().extract(&HeadersRead(headers))
+}
+
+/// The current span's trace context as texts, by name; empty when it is not traced.
+pub(crate) fn current() -> HashMap<String, String> {
+    let mut texts = HashMap::new();
+    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut texts);
+    texts.retain(|_, text| !text.is_empty());
+    texts
+}
+
+/// The trace that such texts name.
+pub(crate) fn of(texts: &HashMap<String, String>) -> Context {
+    TraceContextPropagator::new().extract(texts)
 }
 
 struct Headers<'a>(&'a mut HeaderMap);

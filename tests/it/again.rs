@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use stoker_sandbox::{Sandbox, SandboxConfig};
 use stoker_tests::parts;
-use stoker_tests::stoker::{Stoker, stoker_bin};
+use stoker_tests::stoker::{Run, Stoker, isolated, stoker_bin};
 
 fn write_patients(file: &Path, prefix: &str, count: usize) {
     let mut lines = String::new();
@@ -31,13 +31,26 @@ async fn load(user: &Stoker, base: &str, more: &[&str]) -> (u64, u64, u64) {
         .chain(more.iter().copied());
     let run = user.args(args).run().await.unwrap();
     assert_eq!(run.code, 0, "{run:#?}");
-    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    counts(&run.stdout)
+}
+
+/// Files loaded, files unchanged, resources loaded, as a report tells them.
+fn counts(report: &str) -> (u64, u64, u64) {
+    let report: Value = serde_json::from_str(report).unwrap();
     let number = |group: &str, name: &str| report[group][name].as_u64().unwrap();
     (
         number("files", "loaded"),
         number("files", "unchanged"),
         number("resources", "loaded"),
     )
+}
+
+/// What a load says to a person.
+async fn says(user: &Stoker, base: &str) -> String {
+    let run = user.args(["load", "data", "--to", base]).run().await;
+    let run = run.unwrap();
+    assert_eq!(run.code, 0, "{run:#?}");
+    run.stderr
 }
 
 async fn sandbox() -> Sandbox {
@@ -84,6 +97,72 @@ async fn without_a_ledger_everything_is_sent_each_time() {
         assert_eq!(loaded, (1, 0, 10));
     }
     assert!(!user.home().join("data/stoker").exists() && !user.home().join(".local").exists());
+}
+
+#[tokio::test]
+async fn a_second_load_says_why_nothing_is_sent() {
+    let sandbox = sandbox().await;
+    let user = Stoker::new().unwrap();
+    let base = sandbox.base_url();
+    for name in ["a", "b"] {
+        write_patients(&user.home().join(format!("data/{name}.ndjson")), name, 1);
+    }
+    let hint = "all 2 files were loaded before and are unchanged; --reload loads them again";
+    assert!(!says(&user, &base).await.contains(hint));
+    let said = says(&user, &base).await;
+    assert!(said.contains(hint), "{said}");
+}
+
+#[tokio::test]
+async fn a_file_with_a_new_time_is_loaded_again() {
+    let sandbox = sandbox().await;
+    let user = Stoker::new().unwrap();
+    let file = user.home().join("data/a.ndjson");
+    write_patients(&file, "a", 3);
+    let base = sandbox.base_url();
+    assert_eq!(load(&user, &base, &[]).await, (1, 0, 3));
+    let opened = fs::File::options().append(true).open(&file).unwrap();
+    let written = opened.metadata().unwrap().modified().unwrap();
+    opened
+        .set_modified(written - Duration::from_hours(1))
+        .unwrap();
+    assert_eq!(load(&user, &base, &[]).await, (1, 0, 3));
+    assert_eq!(load(&user, &base, &[]).await, (0, 1, 0));
+}
+
+#[tokio::test]
+async fn a_shared_mount_is_the_same_source_on_every_host() {
+    let sandbox = sandbox().await;
+    let user = Stoker::new().unwrap();
+    write_patients(&user.home().join("data/a.ndjson"), "a", 3);
+    let base = sandbox.base_url();
+    let mount = ["--shared-mount", "nas"];
+    assert_eq!(load(&user, &base, &mount).await, (1, 0, 3));
+    assert_eq!(
+        load_on_host("another-host", &user, &base, &mount).await,
+        (0, 1, 0)
+    );
+    assert_eq!(
+        load_on_host("another-host", &user, &base, &[]).await,
+        (1, 0, 3),
+        "without a mount's name the folder is the host's own"
+    );
+}
+
+/// Like [`load`], where the machine is called `host`.
+async fn load_on_host(host: &str, user: &Stoker, base: &str, more: &[&str]) -> (u64, u64, u64) {
+    let mut command = isolated(Path::new("unshare"), user.home());
+    command
+        .args(["--uts", "--map-root-user", "sh", "-c"])
+        .arg("hostname \"$0\" && exec \"$@\"")
+        .arg(host)
+        .arg(stoker_bin().unwrap())
+        .args(["load", "data", "--to", base, "--json"])
+        .args(more);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = output.await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:#?}");
+    counts(&String::from_utf8_lossy(&output.stdout))
 }
 
 #[tokio::test]
@@ -147,6 +226,15 @@ async fn a_killed_load_goes_on_and_repeats_only_what_was_in_flight() {
     assert!(written <= most, "{written} written, {most} at most");
 }
 
+fn assert_names_what_is_rejected(run: &Run) {
+    for command in ["`stoker jobs errors 1`", "`stoker jobs retry 1`"] {
+        assert!(run.stderr.contains(command), "{run:#?}");
+        assert!(run.stdout.contains(command), "{run:#?}");
+    }
+    let before = run.stdout.lines().find(|l| l.starts_with("before"));
+    assert!(before.unwrap().contains("1 rejected"), "{run:#?}");
+}
+
 #[tokio::test]
 async fn rejected_inputs_can_be_retried() {
     let sandbox = sandbox().await;
@@ -174,6 +262,7 @@ async fn rejected_inputs_can_be_retried() {
     let run = user.args(args).run().await.unwrap();
     assert_eq!(puts(), before, "a rejected input is not sent again unasked");
     assert_eq!(run.code, 0, "this run had nothing to do: {run:#?}");
+    assert_names_what_is_rejected(&run);
     let run = user.args(["jobs", "retry", "1"]).run().await.unwrap();
     assert_eq!(run.code, 0, "{run:#?}");
     let run = user.args(args).run().await.unwrap();

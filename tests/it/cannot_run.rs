@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use stoker_sandbox::{Auth, Sandbox, SandboxConfig};
+use stoker_sandbox::{Auth, Fault, FaultRule, Sandbox, SandboxConfig};
 use stoker_tests::stoker::{Run, Stoker, stoker_bin};
 
 const SECONDS: Duration = Duration::from_secs(15);
@@ -80,6 +80,68 @@ async fn wrong_password() {
     assert!(!run.stderr.contains("wrong-secret"), "a secret was printed");
     let right = ["--fhir-user", "loader", "--fhir-password", "right"];
     assert_eq!(load(&user, &base, &right).await.code, 0);
+}
+
+#[tokio::test]
+async fn who_may_look_and_not_write() {
+    let refused = FaultRule {
+        method: Some("POST".to_owned()),
+        ..FaultRule::new(Fault::Status {
+            code: 401,
+            retry_after: None,
+            body: None,
+        })
+    };
+    let config = SandboxConfig {
+        faults: vec![refused],
+        ..SandboxConfig::default()
+    };
+    let sandbox = Sandbox::start(config).await.unwrap();
+    let user = Stoker::new().unwrap();
+    let data = user.home().join("data");
+    fs::create_dir(&data).unwrap();
+    let lines = "{\"resourceType\":\"Patient\"}\n".repeat(3);
+    fs::write(data.join("p.ndjson"), lines).unwrap();
+    let run = load(&user, &sandbox.base_url(), &["--report", "report.json"]).await;
+    assert_sentence(&run, &["credentials", "check user, password or token"]);
+    let report = fs::read_to_string(user.home().join("report.json")).unwrap();
+    assert!(report.contains("\"result\": \"failed\""), "{report}");
+    assert!(sandbox.resources("Patient").is_empty());
+}
+
+#[tokio::test]
+async fn a_report_that_would_be_an_input() {
+    let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
+    let user = Stoker::new().unwrap();
+    write_patient(&user.home().join("data"));
+    let base = sandbox.base_url();
+    let inside = load(&user, &base, &["--report", "data/report.json"]).await;
+    assert_sentence(&inside, &["data/report.json", "outside of"]);
+    let instead = [
+        "load",
+        "data/p.json",
+        "--to",
+        &base,
+        "--report",
+        "data/p.json",
+    ];
+    let instead = user.args(instead).run().await.unwrap();
+    assert_sentence(&instead, &["take the place of an input"]);
+    assert_eq!(fs::read_dir(user.home().join("data")).unwrap().count(), 1);
+    assert_eq!(sandbox.stats().entries, 0);
+}
+
+#[tokio::test]
+async fn what_cannot_run_leaves_no_report_half_written() {
+    let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
+    let user = Stoker::new().unwrap();
+    write_patient(&user.home().join("data"));
+    let no_ledger = ["--report", "report.json", "--ledger", "sqlite:data/p.json"];
+    let run = load(&user, &sandbox.base_url(), &no_ledger).await;
+    assert_sentence(&run, &["data/p.json", "not a ledger"]);
+    let left = fs::read_dir(user.home()).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["data"], "only the input is there");
 }
 
 #[tokio::test]
@@ -176,6 +238,28 @@ async fn full_disk_under_the_ledger() {
         stderr.contains("disk") && stderr.contains("full"),
         "{stderr}"
     );
+}
+
+#[tokio::test]
+async fn a_scanner_that_is_not_there() {
+    let user = Stoker::new().unwrap();
+    let jobs = user.args(["jobs", "--server", "http://127.0.0.1:9"]);
+    let words = ["bucket-scanner", "check the address"];
+    assert_sentence(&jobs.run().await.unwrap(), &words);
+    let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
+    let base = sandbox.base_url();
+    let other = user.args(["jobs", "--server", base.trim_end_matches("/fhir")]);
+    let words = ["serves no ledger", "bucket-scanner"];
+    assert_sentence(&other.run().await.unwrap(), &words);
+}
+
+#[tokio::test]
+async fn a_service_with_a_fault_in_its_settings() {
+    let user = Stoker::new().unwrap();
+    let serve = user.args(["serve", "bucket-scanner", "--set", "leese=3s"]);
+    let run = serve.run().await.unwrap();
+    assert_sentence(&run, &["configuration"]);
+    assert!(run.stderr.contains("bucket_scanner.leese"), "{run:#?}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use stoker_tests::repository;
 
@@ -123,22 +124,47 @@ fn extension_is_one_of(file: &Path, extensions: &[&str]) -> bool {
 }
 
 fn files_where(wanted: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
-    let mut folders = vec![repository::root()];
+    let root = repository::root();
+    let mut files = tracked_files(&root).unwrap_or_else(|| files_below(&root));
+    files.retain(|file| !is_passed_over(file.strip_prefix(&root).unwrap()) && wanted(file));
+    files.sort();
+    files
+}
+
+fn is_passed_over(file: &Path) -> bool {
+    file.iter()
+        .any(|part| PASSED_OVER.iter().any(|name| part == *name))
+}
+
+/// The files under version control, as they are now; nothing where the sources are no git checkout, or git is missing.
+fn tracked_files(root: &Path) -> Option<Vec<PathBuf>> {
+    if !root.join(".git").exists() {
+        return None;
+    }
+    // A checkout may belong to another user than the one who runs the tests.
+    let listing = ["-c", "safe.directory=*", "ls-files", "-z"];
+    let mut git = Command::new("git");
+    let listed = git.args(listing).current_dir(root).output().ok()?;
+    let error = String::from_utf8_lossy(&listed.stderr);
+    assert!(listed.status.success(), "git ls-files: {error}");
+    let names = String::from_utf8(listed.stdout).unwrap();
+    let files = names.split_terminator('\0').map(|name| root.join(name));
+    // One that was deleted is listed until that is committed.
+    Some(files.filter(|file| file.is_file()).collect())
+}
+
+fn files_below(root: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![root.to_owned()];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let entry = entry.unwrap();
-            let path = entry.path();
-            if PASSED_OVER.iter().any(|name| entry.file_name() == *name) {
-                continue;
-            }
-            if entry.file_type().unwrap().is_dir() {
-                folders.push(path);
-            } else if wanted(&path) {
-                files.push(path);
+            if !entry.file_type().unwrap().is_dir() {
+                files.push(entry.path());
+            } else if !is_passed_over(entry.file_name().as_ref()) {
+                folders.push(entry.path());
             }
         }
     }
-    files.sort();
     files
 }

@@ -23,6 +23,53 @@ fn patient(id: &str, name: &str) -> Value {
     json!({"resourceType": "Patient", "id": id, "name": [{"text": name, "given": ["a \"quoted\" \\ one"]}]})
 }
 
+/// What a tree of JSON values, or a number of 64 bits, would not keep; compared as text.
+const EXACT: &str = concat!(
+    r#""status":"final","code":{"text":"caf\u00e9 \/ \uD83D\ude00"},"#,
+    r#""valueQuantity":{"value":1.500},"component":["#,
+    r#"{"code":{"text":"25 digits"},"valueQuantity":{"value":12345678901.23456789012345}},"#,
+    r#"{"code":{"text":"exponent"},"valueQuantity":{"value":-5.40E-3}},"#,
+    r#"{"code":{"text":"more than 64 bits"},"valueQuantity":{"value":123456789012345678901234567890}}]"#
+);
+
+/// Each of them reaches the server on another way.
+const EXACT_IDS: [&str; 4] = ["exact-line", "exact-file", "exact-apart", "exact-batch"];
+
+fn write_exact(folder: &Path) {
+    let observation = |id: &str| format!(r#"{{"resourceType":"Observation","id":"{id}",{EXACT}}}"#);
+    let [line, file, apart, batch] = EXACT_IDS;
+    let collection = format!(
+        r#"{{"resourceType":"Bundle","type":"collection","entry":[{{"resource":{}}}]}}"#,
+        observation(apart)
+    );
+    let request = format!(r#"{{"method":"PUT","url":"Observation/{batch}"}}"#);
+    let batch = format!(
+        r#"{{"resourceType":"Bundle","type":"batch","entry":[{{"resource":{},"request":{request}}}]}}"#,
+        observation(batch)
+    );
+    fs::write(folder.join("exact.ndjson"), observation(line) + "\n").unwrap();
+    for (name, text) in [
+        ("exact.json", observation(file)),
+        ("exact collection.json", collection),
+        ("exact batch.json", batch),
+    ] {
+        fs::write(folder.join(name), text).unwrap();
+    }
+}
+
+/// After the server's own `meta` comes what was sent.
+fn assert_exact(sandbox: &Sandbox) {
+    for id in EXACT_IDS {
+        let held = sandbox.text("Observation", id);
+        let held = held.unwrap_or_else(|| panic!("{id} is missing"));
+        let (own, sent) = held.split_once("},").unwrap();
+        assert!(own.contains(&format!(r#""id":"{id}""#)), "{own}");
+        assert_eq!(sent.strip_suffix('}'), Some(EXACT), "{id}");
+    }
+    let held = sandbox.resources("Observation").len();
+    assert_eq!(held, EXACT_IDS.len());
+}
+
 /// Writes the folder; the second answer is file name and line of each bad input.
 fn write_folder(folder: &Path) -> (Good, Vec<(&'static str, u64)>) {
     let mut good = Good::new();
@@ -32,6 +79,7 @@ fn write_folder(folder: &Path) -> (Good, Vec<(&'static str, u64)>) {
         resource.to_string()
     };
     fs::create_dir_all(folder.join("wards/Station für Innere")).unwrap();
+    write_exact(folder);
     let mut lines = String::new();
     for (id, name) in SCRIPTS {
         lines += &(add(id, name) + "\n");
@@ -103,10 +151,12 @@ async fn good_resources_arrive_and_bad_ones_are_named() {
             assert_eq!(&without_meta(held), resource);
         }
         assert_eq!(sandbox.resources("Patient").len(), good.len());
+        assert_exact(&sandbox);
 
         let report: Value =
             serde_json::from_slice(&fs::read(user.home().join("report.json")).unwrap()).unwrap();
-        assert_eq!(report["resources"]["loaded"], good.len(), "{report:#}");
+        let loaded = good.len() + EXACT_IDS.len();
+        assert_eq!(report["resources"]["loaded"], loaded, "{report:#}");
         assert_eq!(report["resources"]["rejected"], bad.len(), "{report:#}");
         assert_eq!(report["files"]["ignored"], 1, "{report:#}");
         let problems = report["problems"].as_array().unwrap();

@@ -2,133 +2,52 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stoker_proto::common::v1::{Interaction, Source, Target};
-use stoker_proto::ledger::v1::job_service_client::JobServiceClient;
-use stoker_proto::ledger::v1::{GetJobRequest, Job, JobState, ListErrorsRequest, StartJobRequest};
+use stoker_proto::ledger::v1::{ListErrorsRequest, StartJobRequest};
 use stoker_sandbox::{Sandbox, SandboxConfig};
-use stoker_shared::grpc::{self, Channel, GrpcClientConfig};
 use stoker_shared::object_store::host_name;
 use stoker_tests::parts;
-use stoker_tests::stoker::stoker_bin;
+use stoker_tests::services::{Service, until_done};
 
-const RESOURCES: usize = 2000;
+const FILES: usize = 20;
+const RESOURCES_OF_A_FILE: usize = 100;
+const RESOURCES: usize = FILES * RESOURCES_OF_A_FILE;
 
-/// A service's process, killed when dropped.
-struct Service(Child);
+// What each worker is told.
+const BATCH: usize = 5;
+const CONCURRENCY: usize = 4;
+const UNITS: usize = 4;
 
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+/// Resources that a killed worker may have sent and not committed. Of each unit that it holds these
+/// are twice as many requests as it sends at a time: `window` in the loader-worker's settings.
+const IN_FLIGHT: usize = UNITS * 2 * CONCURRENCY * BATCH;
 
-impl Service {
-    fn start(name: &str, settings: &[String]) -> Self {
-        let program = stoker_bin().unwrap().with_file_name(name);
-        let mut command = Command::new(&program);
-        for setting in settings {
-            command.args(["--set", setting]);
-        }
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Self(child.unwrap_or_else(|e| panic!("{}: {e}; run `make test`", program.display())))
-    }
-
-    /// Asks it to stop and waits; answers its exit code.
-    async fn terminate(mut self) -> Option<i32> {
-        let id = self.0.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &id])
-                .status()
-                .unwrap()
-                .success()
-        );
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while Instant::now() < deadline {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                return status.code();
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("still running 30 s after SIGTERM");
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
-/// What a service's HTTP port answers, once it does.
-async fn page(port: u16, path: &str) -> String {
-    let url = format!("http://127.0.0.1:{port}{path}");
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        match client.get(&url).send().await {
-            Ok(response) if response.status() == 200 => return response.text().await.unwrap(),
-            answer => assert!(Instant::now() < deadline, "{url}: {answer:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-async fn start_scanner() -> (Service, u16) {
-    let port = free_port();
+async fn start_scanner() -> Service {
     let settings = [
-        format!("service.grpc.listen=127.0.0.1:{port}"),
-        format!("service.http_listen=127.0.0.1:{}", free_port()),
         format!("ledger={}", parts::fresh_database().await.unwrap()),
-        "lease=3s".to_owned(),
+        // So long a busy machine may keep a worker from renewing; a lease that is lost repeats more.
+        "lease=10s".to_owned(),
     ];
-    (Service::start("bucket-scanner", &settings), port)
+    Service::start("bucket-scanner", &settings).unwrap()
 }
 
-fn start_worker(scanner: u16, http_port: u16) -> Service {
+fn start_worker(scanner: &Service) -> Service {
     let settings = [
-        format!("service.grpc.listen=127.0.0.1:{}", free_port()),
-        format!("service.http_listen=127.0.0.1:{http_port}"),
-        format!("ledger.url=http://127.0.0.1:{scanner}"),
-        "load.batch=20".to_owned(),
-        "load.concurrency=4".to_owned(),
+        format!("ledger.url={}", scanner.url()),
+        format!("load.batch={BATCH}"),
+        format!("load.concurrency={CONCURRENCY}"),
+        format!("load.units={UNITS}"),
     ];
-    Service::start("loader-worker", &settings)
-}
-
-async fn jobs(port: u16) -> JobServiceClient<Channel> {
-    let config = GrpcClientConfig::to_port(port);
-    let client = JobServiceClient::new(grpc::connect(&config).unwrap());
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let request = stoker_proto::ledger::v1::ListJobsRequest {};
-        match client.clone().list_jobs(request).await {
-            Ok(_) => return client,
-            Err(e) => assert!(
-                Instant::now() < deadline,
-                "the scanner does not answer: {e}"
-            ),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    Service::start("loader-worker", &settings).unwrap()
 }
 
 fn write_files(folder: &Path) {
-    for file in 0..20 {
+    for file in 0..FILES {
         let mut lines = String::new();
-        for n in 0..RESOURCES / 20 {
+        for n in 0..RESOURCES_OF_A_FILE {
             writeln!(
                 lines,
                 "{{\"resourceType\":\"Patient\",\"id\":\"f{file}-{n}\"}}"
@@ -136,24 +55,6 @@ fn write_files(folder: &Path) {
             .unwrap();
         }
         fs::write(folder.join(format!("{file}.ndjson")), lines).unwrap();
-    }
-}
-
-async fn wait_until_done(client: &mut JobServiceClient<Channel>, job_id: i64) -> Job {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    loop {
-        let job = client
-            .get_job(GetJobRequest { job_id })
-            .await
-            .unwrap()
-            .into_inner()
-            .job
-            .unwrap();
-        if job.state() == JobState::Done {
-            return job;
-        }
-        assert!(Instant::now() < deadline, "not done in a minute: {job:#?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -167,10 +68,9 @@ async fn a_killed_worker_loses_nothing_and_all_stop_when_told() {
     let sandbox = Sandbox::start(config).await.unwrap();
     let data = tempfile::tempdir().unwrap();
     write_files(data.path());
-    let (scanner, port) = start_scanner().await;
-    let http = [free_port(), free_port(), free_port()];
-    let workers = http.map(|http| start_worker(port, http));
-    let mut client = jobs(port).await;
+    let scanner = start_scanner().await;
+    let [mut killed, second, third] = [(); 3].map(|()| start_worker(&scanner));
+    let mut client = scanner.jobs().await.unwrap();
     let request = StartJobRequest {
         source: Some(Source {
             uri: format!("file://{}", data.path().display()),
@@ -193,31 +93,28 @@ async fn a_killed_worker_loses_nothing_and_all_stop_when_told() {
     while sandbox.stats().versions_written < 300 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    page(http[1], "/readyz").await;
-    let metrics = page(http[1], "/metrics").await;
+    second.page("/readyz").await.unwrap();
+    let metrics = second.page("/metrics").await.unwrap();
     assert!(
         metrics.contains("stoker_loader_worker_requests_total"),
         "{metrics}"
     );
-    let [mut killed, second, third] = workers;
-    killed.0.kill().unwrap();
-    let job = wait_until_done(&mut client, job.job_id).await;
+    killed.kill().unwrap();
+    let limit = Duration::from_mins(1);
+    let job = until_done(&mut client, job.job_id, limit).await.unwrap();
 
     assert_eq!(
         sandbox.resources("Patient").len(),
         RESOURCES,
         "nothing is missing"
     );
-    let in_flight = 4 * 4 * 20;
     let written = sandbox.stats().versions_written;
-    assert!(
-        written <= (RESOURCES + in_flight) as u64,
-        "{written} written"
-    );
+    let most = (RESOURCES + IN_FLIGHT) as u64;
+    assert!(written <= most, "{written} written, {most} at most");
     let run = job.run.unwrap();
     assert_eq!(
         (run.objects, run.objects_done, run.objects_parked),
-        (20, 20, 0)
+        (FILES as u64, FILES as u64, 0)
     );
     let counted: u64 = run.counts.iter().map(|c| c.created + c.updated).sum();
     assert_eq!(counted, RESOURCES as u64, "each resource is counted once");
@@ -236,6 +133,6 @@ async fn a_killed_worker_loses_nothing_and_all_stop_when_told() {
     assert_eq!(errors, None);
 
     for service in [second, third, scanner] {
-        assert_eq!(service.terminate().await, Some(0));
+        assert_eq!(service.terminate().await.unwrap(), Some(0));
     }
 }

@@ -258,6 +258,70 @@ async fn an_outage_leaves_only_posts_in_flight_in_doubt() {
 }
 
 #[tokio::test]
+async fn a_store_that_fails_behind_a_well_server_leaves_few_creates_in_doubt() {
+    let rule = FaultRule {
+        after: 3,
+        ..on("POST", u64::MAX, status(500, None))
+    };
+    let sandbox = sandbox_with(vec![rule]).await;
+    let user = user_with_patients(false);
+    let more = [
+        "--batch",
+        "5",
+        "--concurrency",
+        "4",
+        "--give-up-after",
+        "3s",
+    ];
+    let (run, report) = load(&user, &sandbox, &more).await;
+    assert_eq!(run.code, 3, "{run:#?}");
+    assert!(run.stderr.contains("not been available"), "{run:#?}");
+    let count = |what: &str| report["resources"][what].as_u64().unwrap();
+    assert_eq!(count("created"), 15, "{report:#}");
+    // What was under way, then one request after each pause.
+    assert!(count("in_doubt") <= (4 + 6) * 5, "{report:#}");
+    sandbox.faults().clear();
+    let (run, _) = load(&user, &sandbox, &[]).await;
+    assert_eq!(run.code, 2, "what is in doubt stays so: {run:#?}");
+    let held = sandbox.resources("Patient").len() as u64;
+    assert_eq!(held + count("in_doubt"), LINES as u64);
+}
+
+#[tokio::test]
+async fn a_server_that_fails_at_everything_is_lost_and_rejects_nothing() {
+    for more in [vec!["--batch", "10"], vec!["--batch", "250"]] {
+        let fails = |method| on(method, u64::MAX, status(500, None));
+        let sandbox = sandbox_with(vec![fails("POST"), fails("PUT")]).await;
+        let user = user_with_patients(true);
+        let more = [more, vec!["--give-up-after", "3s"]].concat();
+        let (run, report) = load(&user, &sandbox, &more).await;
+        assert_eq!(run.code, 3, "{more:?}: {run:#?}");
+        assert_eq!(report["resources"]["rejected"], 0, "{more:?}: {report:#}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_request_outlives_a_failover_of_the_servers_store() {
+    let store_gone = FaultRule {
+        path_contains: Some("Patient".to_owned()),
+        ..FaultRule::new(status(500, None))
+    };
+    let sandbox = sandbox_with(vec![store_gone]).await;
+    let user = Stoker::new().unwrap();
+    let one = r#"{"resourceType":"Patient","id":"only"}"#;
+    fs::write(user.home().join("patients.ndjson"), one).unwrap();
+    let failover = async {
+        while sandbox.stats().requests < 8 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        sandbox.faults().clear();
+    };
+    let ((run, report), ()) = tokio::join!(load(&user, &sandbox, &[]), failover);
+    assert_eq!(run.code, 0, "{run:#?}");
+    assert_eq!(report["resources"]["loaded"], 1, "{report:#}");
+}
+
+#[tokio::test]
 async fn a_stop_records_the_posts_it_does_not_wait_for() {
     let hang = FaultRule {
         method: Some("POST".to_owned()),

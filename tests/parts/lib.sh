@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the scripts of this folder share; sourced, never run.
+# What the scripts of this folder share; sourced, never run. To install they need Debian or Ubuntu, and root or sudo.
 # Everything they download, build or write lies under $STOKER_PARTS, outside the clone.
 
 STOKER_PARTS=${STOKER_PARTS:-$HOME/.cache/stoker/parts}
@@ -23,19 +23,33 @@ esac
 
 is_root() { [ "$(id -u)" = 0 ]; }
 
-# install_packages PACKAGE...: from apt, only called when a command is missing.
-install_packages() {
-  local as_root=()
-  command -v apt-get >/dev/null || fail "please install what these Debian packages hold: $*"
-  is_root || as_root=(sudo)
-  say "installing $*"
-  "${as_root[@]}" apt-get -qq update </dev/null >/dev/null || fail "apt-get update failed"
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
-    --no-install-recommends "$@" </dev/null >/dev/null || fail "apt-get install $* failed"
+as_root() {
+  if is_root; then
+    "$@"
+  else
+    command -v sudo >/dev/null || fail "this needs root or sudo: $*"
+    sudo "$@"
+  fi
 }
 
-# need COMMAND PACKAGE: installs the package if the command is missing.
-need() { command -v "$1" >/dev/null || install_packages "$2"; }
+# install_package PACKAGE...: the first of these that apt knows; only called when something is missing.
+install_package() {
+  local package
+  command -v apt-get >/dev/null || fail "please install what one of these packages of Debian and Ubuntu holds: $*"
+  as_root apt-get -qq update </dev/null >/dev/null || fail "apt-get update failed"
+  for package in "$@"; do
+    if apt-cache show "$package" >/dev/null 2>&1; then
+      say "installing $package"
+      as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
+        --no-install-recommends "$package" </dev/null >/dev/null || fail "apt-get install $package failed"
+      return
+    fi
+  done
+  fail "apt knows none of these packages: $*"
+}
+
+# need COMMAND PACKAGE...: installs the first of these packages that apt knows if the command is missing.
+need() { command -v "$1" >/dev/null || install_package "${@:2}"; }
 
 # port_answers PORT: something listens on 127.0.0.1:PORT.
 port_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }

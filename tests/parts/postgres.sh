@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# PostgreSQL 15 for tests, on 127.0.0.1:15432. Every start makes an empty server: nothing in it is kept.
-# usage: postgres.sh install|start|stop|running|env
+# PostgreSQL for tests, the newest installed, on 127.0.0.1:15432. Every start makes an empty server: nothing in it is kept.
+# usage: postgres.sh install|start|stop|running|env      needs Debian or Ubuntu, and root or sudo to install
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 port=${STOKER_POSTGRES_PORT:-15432}
-bin=/usr/lib/postgresql/15/bin
+oldest_version=12
+# Keeps the package from starting a server of its own, while it is installed; the system's own settings stay as they are.
+no_server=/etc/postgresql-common/createcluster.d/zz-stoker-parts.conf
 
 # PostgreSQL refuses to run as root and user postgres may not enter root's home.
 as_server=()
@@ -18,24 +20,36 @@ fi
 data=$home/data
 log=$home/server.log
 
+# The programs of the newest server installed; nothing where there is none.
+newest_bin() {
+  local version
+  while read -r version; do
+    if [ "$version" -ge "$oldest_version" ] && [ -x "/usr/lib/postgresql/$version/bin/postgres" ]; then
+      echo "/usr/lib/postgresql/$version/bin"
+      return
+    fi
+  done < <(find /usr/lib/postgresql -mindepth 1 -maxdepth 1 -name '[1-9][0-9]' -printf '%f\n' 2>/dev/null | sort -rn)
+}
+bin=$(newest_bin)
+
 install_() {
-  [ ! -x "$bin/postgres" ] || return 0
-  # Without this the package would start a server of its own.
-  if is_root && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
-    mkdir -p /etc/postgresql-common
-    echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
-  fi
-  install_packages postgresql-15
+  [ -z "$bin" ] || return 0
+  as_root mkdir -p "$(dirname "$no_server")"
+  trap 'as_root rm -f "$no_server"' EXIT
+  echo 'create_main_cluster = false' | as_root tee "$no_server" >/dev/null
+  install_package postgresql
+  bin=$(newest_bin)
+  [ -n "$bin" ] || fail "the package postgresql brought no server of version $oldest_version or later"
 }
 
 # pg_ctl reads its working folder, which user postgres may not be able to enter.
 server() { (cd / && "${as_server[@]}" "$bin/$1" "${@:2}"); }
 
-running_() { [ -d "$data" ] && server pg_ctl -D "$data" status >/dev/null 2>&1; }
+running_() { [ -n "$bin" ] && [ -d "$data" ] && server pg_ctl -D "$data" status >/dev/null 2>&1; }
 
 start_() {
   running_ && return 0
-  [ -x "$bin/postgres" ] || fail "PostgreSQL 15 is not installed; run: tests/parts/postgres.sh install"
+  [ -n "$bin" ] || fail "PostgreSQL $oldest_version or later is not installed; run: tests/parts/postgres.sh install"
   need_free_port "$port" STOKER_POSTGRES_PORT
   rm -rf "$home"
   mkdir -p "$home"

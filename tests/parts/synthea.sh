@@ -3,7 +3,8 @@
 #   generate OUT N [SYNTHEA OPTION...]   N living patients, in two forms with the same ids:
 #     OUT/bundles/  one transaction Bundle for each patient; hospitals.json and practitioners.json go first
 #     OUT/ndjson/   one file for each resource type, with literal references
-# Nothing is generated where OUT already holds the result of the same arguments.
+# Nothing is generated where OUT already holds the result of the same arguments. An earlier result of other arguments
+# is replaced; a folder with anything else in it is refused.
 # usage: synthea.sh install | generate OUT N [SYNTHEA OPTION...] | env
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -15,7 +16,7 @@ jars=$home/jars
 data=$STOKER_PARTS/synthea-data
 
 install_() {
-  need java openjdk-17-jre-headless
+  need java openjdk-17-jre-headless default-jre-headless
   download_jars "$here/synthea/pom.xml" "$jars"
 }
 
@@ -26,16 +27,23 @@ generate_() {
   mark=$out/.complete-$(echo "${@:2}" | checksum "$0" -)
   [ ! -e "$mark" ] || return 0
   [ -d "$jars" ] || fail "not installed; run: tests/parts/synthea.sh install"
+  is_empty_or_own "$out" || fail "$out holds files that are not this script's; give an empty or a new folder"
   say "generating $2 patients into $out"
-  rm -rf "$out"
-  mkdir -p "$out"
+  # With this mark a run that was interrupted is known as this script's own.
+  touch "$out/.incomplete"
+  rm -rf "${out:?}"/.complete-* "${out:?}/bundles" "${out:?}/ndjson" "${out:?}/tmp"
   synthea "$out/tmp/bundles" "${@:2}"
   # Outside a transaction Bundle a reference must be literal to mean the same on every server.
   synthea "$out/tmp/ndjson" "${@:2}" --exporter.fhir.bulk_data=true --exporter.fhir.transaction_bundle=false
   collect_bundles "$out/tmp/bundles/fhir" "$out/bundles"
   collect_ndjson "$out/tmp/ndjson/fhir" "$out/ndjson"
-  rm -rf "$out/tmp"
+  rm -rf "${out:?}/tmp"
   touch "$mark"
+  rm "$out/.incomplete"
+}
+
+is_empty_or_own() {
+  [ -z "$(ls -A "$1")" ] || [ -e "$1/.incomplete" ] || compgen -G "$1/.complete-*" >/dev/null
 }
 
 # synthea OUT N OPTION...      One thread, or patients come in another order each time.

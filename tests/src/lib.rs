@@ -1,6 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 pub mod fhir;
+pub mod kafka;
+pub mod minio;
 pub mod parts;
+pub mod ports;
 pub mod repository;
+pub mod services;
 pub mod stoker;

@@ -1,15 +1,19 @@
 //! The real servers and data that tests run against, started by `make test`.
 
-use std::net::TcpListener;
+use std::env;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{self, Command};
 
 use anyhow::{Context as _, bail};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
 use crate::fhir::FhirServer;
+use crate::ports::free_port;
 use crate::repository;
+
+/// The process whose end also ends a HAPI FHIR server: `make test`, or the test itself.
+const OWNER: &str = "STOKER_HAPI_OWNER";
 
 /// The URL of a PostgreSQL server on which the test may do anything.
 ///
@@ -48,8 +52,8 @@ pub fn synthea() -> PathBuf {
 }
 
 #[expect(clippy::panic, reason = "a test without its part has failed")]
-fn required(variable: &str) -> String {
-    match std::env::var(variable) {
+pub(crate) fn required(variable: &str) -> String {
+    match env::var(variable) {
         Ok(value) if !value.is_empty() => value,
         _ => panic!(
             "{variable} is not set: this test needs a real server or its data; run `make test`"
@@ -57,7 +61,8 @@ fn required(variable: &str) -> String {
     }
 }
 
-/// A HAPI FHIR server of the test's own with an empty database, stopped when dropped.
+/// A HAPI FHIR server of the test's own with an empty database, stopped when dropped. One that a
+/// killed test has left is stopped by the next start, or by `make test` at its end.
 #[derive(Debug)]
 pub struct FreshHapi {
     port: u16,
@@ -84,9 +89,12 @@ impl FreshHapi {
     }
 
     fn script(&self, action: &str) -> anyhow::Result<()> {
+        let this_process = || process::id().to_string();
+        let owner = env::var(OWNER).unwrap_or_else(|_| this_process());
         let script = repository::root().join("tests/parts/hapi-fhir.sh");
         let output = Command::new(&script)
             .arg(action)
+            .env(OWNER, owner)
             .env("STOKER_HAPI_PORT", self.port.to_string())
             .env("STOKER_POSTGRES_PORT", &self.postgres_port)
             .output()
@@ -108,11 +116,6 @@ impl Drop for FreshHapi {
             assert!(stopped.is_ok(), "{stopped:?}");
         }
     }
-}
-
-/// A port that nothing listened on a moment ago.
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 fn port_of(url: &str) -> anyhow::Result<String> {

@@ -30,6 +30,21 @@ pub fn stoker_bin() -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
+/// A program that sees the given home and nothing of the environment of whoever runs the tests. It
+/// runs in that home, with no input.
+pub fn isolated(program: &Path, home: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    command
+        .current_dir(home)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home)
+        .env("XDG_CONFIG_HOME", home.join("config"))
+        .env("XDG_DATA_HOME", home.join("data"))
+        .stdin(Stdio::null());
+    command
+}
+
 /// A user with an empty home. Several commands of one user see what the earlier ones left there.
 #[derive(Debug)]
 pub struct Stoker {
@@ -53,17 +68,8 @@ impl Stoker {
 
     /// A command, to be run.
     pub fn args<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Invocation {
-        let mut command = Command::new(&self.program);
-        command
-            .args(args)
-            .current_dir(self.home())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.home())
-            .env("XDG_CONFIG_HOME", self.home().join("config"))
-            .env("XDG_DATA_HOME", self.home().join("data"))
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
+        let mut command = Command::from(isolated(&self.program, self.home()));
+        command.args(args).kill_on_drop(true);
         Invocation { command }
     }
 }

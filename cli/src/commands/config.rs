@@ -2,31 +2,44 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
 use stoker_shared::config::{self, ConfigFaults, Load, Settings};
 
 use crate::Global;
 use crate::output::Output;
 
-/// Check the configuration, or show what is in effect
+/// Show what is configured, or check it
+///
+/// Without a subcommand, `show`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ConfigArgs {
     #[command(subcommand)]
-    command: ConfigCommand,
+    command: Option<ConfigCommand>,
 }
 
 #[derive(Debug, Clone, Copy, clap::Subcommand)]
 enum ConfigCommand {
     /// Name every fault of the configuration at once
+    #[command(after_help = CHECK_EXAMPLES)]
     Check,
-    /// Print what is in effect: defaults, file and environment together, without secrets
+    /// Print what is in effect: defaults, file and environment together, without secrets (the default)
+    #[command(after_help = SHOW_EXAMPLES)]
     Show,
 }
 
 const EXAMPLES: &str = "Examples:
+  stoker config
   stoker config check --config stoker.yaml
   STOKER__LOADER_WORKER__LOAD__BATCH=50 stoker config show";
+
+const CHECK_EXAMPLES: &str = "Examples:
+  stoker config check
+  stoker config check --config stoker.yaml --json";
+
+const SHOW_EXAMPLES: &str = "Examples:
+  stoker config show
+  stoker config show --config stoker.yaml > in-effect.yaml
+  STOKER__LOADER_WORKER__LOAD__BATCH=50 stoker config show --json";
 
 /// Runs the command.
 pub fn run(args: &ConfigArgs, global: &Global, output: &Output) -> anyhow::Result<ExitCode> {
@@ -44,16 +57,16 @@ pub fn run(args: &ConfigArgs, global: &Global, output: &Output) -> anyhow::Resul
     read(section::<bucket_scanner::Config>(global, "bucket-scanner"));
     read(section::<loader_worker::Config>(global, "loader-worker"));
     if !faults.is_empty() {
-        let mut texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        texts.dedup();
-        bail!("the configuration has faults:\n  {}", texts.join("\n  "));
+        // A fault of the file as a whole is found once for each section.
+        faults.dedup();
+        return Err(ConfigFaults(faults).into());
     }
     let file = config::file(&Load {
         file: global.config.clone(),
         ..Load::section("cli")
     });
     let file = file.map_or_else(|| "no file".to_owned(), |f| f.display().to_string());
-    match args.command {
+    match args.command.unwrap_or(ConfigCommand::Show) {
         ConfigCommand::Check => {
             let value = serde_json::json!({"file": file, "faults": []});
             output.result(&value, || format!("no faults ({file})"))?;

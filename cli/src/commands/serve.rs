@@ -1,14 +1,19 @@
 //! `stoker serve SERVICE`: one service, as its container runs it.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 use stoker_shared::config::{self, Load};
-use stoker_shared::service;
+use stoker_shared::service::{self, Context, ServiceConfig};
+use stoker_shared::telemetry::{self, LogFormat, TelemetryConfig};
 
 use crate::Global;
 
 /// Run one service until a signal stops it
+///
+/// Its log goes to standard error as its configuration says, unless flags say otherwise: with --json as
+/// JSON; with -v more of it, with -vv also of its libraries; with --quiet only warnings and errors.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ServeArgs {
@@ -33,7 +38,7 @@ const EXAMPLES: &str = "Examples:
   stoker serve loader-worker --set ledger.url=http://scanner:7701";
 
 /// Runs the command.
-pub fn run(args: ServeArgs, global: &Global) -> ExitCode {
+pub async fn run(args: ServeArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let load = |name| Load {
         file: global.config.clone(),
         overrides: args.set,
@@ -42,11 +47,78 @@ pub fn run(args: ServeArgs, global: &Global) -> ExitCode {
     match args.service {
         Service::BucketScanner => {
             let name = "bucket-scanner";
-            service::start(name, &load(name), bucket_scanner::run)
+            Box::pin(run_one(name, &load(name), global, bucket_scanner::run)).await?;
         }
         Service::LoaderWorker => {
             let name = "loader-worker";
-            service::start(name, &load(name), loader_worker::run)
+            Box::pin(run_one(name, &load(name), global, loader_worker::run)).await?;
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_one<C, F, Fut, E>(
+    name: &'static str,
+    load: &Load,
+    global: &Global,
+    service: F,
+) -> anyhow::Result<()>
+where
+    C: ServiceConfig,
+    F: FnOnce(C, Context) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: Display,
+{
+    let config: C = config::load(load)?;
+    let telemetry = telemetry::init(&logs(&config.service().telemetry, global), name)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "{name} starting");
+    let ended = service::run(config, Context::default(), service).await;
+    if ended.is_ok() {
+        tracing::info!("{name} stopped");
+    }
+    telemetry.shutdown();
+    Ok(ended?)
+}
+
+/// More of Stoker itself, not of the libraries it is made of.
+const OWN_DEBUG: &str = "info,bucket_scanner=debug,loader_worker=debug,stoker_shared=debug";
+
+/// The flags laid over what is configured.
+fn logs(configured: &TelemetryConfig, global: &Global) -> TelemetryConfig {
+    let mut logs = configured.clone();
+    if global.json {
+        logs.log_format = LogFormat::Json;
+    }
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => Some("warn"),
+        (false, 0) => None,
+        (false, 1) => Some(OWN_DEBUG),
+        (false, _) => Some("debug"),
+    };
+    if let Some(level) = level {
+        level.clone_into(&mut logs.log_level);
+    }
+    logs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_decide_how_logs_look() {
+        let global = |json, verbose, quiet| Global {
+            config: None,
+            json,
+            verbose,
+            quiet,
+        };
+        let configured = TelemetryConfig::at_level("info,stoker_shared=debug");
+        let with = |json, verbose, quiet| logs(&configured, &global(json, verbose, quiet));
+        assert_eq!(with(false, 0, false), configured);
+        assert_eq!(with(true, 0, false).log_format, LogFormat::Json);
+        assert_eq!(with(false, 1, false).log_level, OWN_DEBUG);
+        assert_eq!(with(false, 2, false).log_level, "debug");
+        assert_eq!(with(false, 0, true).log_level, "warn");
     }
 }

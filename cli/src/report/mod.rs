@@ -11,6 +11,7 @@ use stoker_proto::ledger::v1::{Job, JobProgress, JobState, LoadError, LoadErrorK
 /// Problems kept in a report; `problems_total` has the true number.
 pub const MAX_PROBLEMS: usize = 10_000;
 
+mod notes;
 mod table;
 
 /// How a load ended; decides the exit code.
@@ -60,6 +61,9 @@ pub struct Report {
     requests: Requests,
     problems_total: u64,
     problems: Vec<Problem>,
+    /// See [`Facts::ledger_again`].
+    #[serde(skip)]
+    ledger_again: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -76,6 +80,8 @@ struct SourceReport {
     state: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
+    rejected_before: u64,
+    in_doubt_before: u64,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -97,6 +103,8 @@ struct Resources {
     updated: u64,
     rejected: u64,
     in_doubt: u64,
+    rejected_before: u64,
+    in_doubt_before: u64,
     per_second: f64,
     by_type: BTreeMap<String, Counts>,
 }
@@ -171,6 +179,9 @@ pub struct Facts {
     pub interaction: String,
     /// Why it ended early, when it did, and how.
     pub early: Option<(Ending, String)>,
+    /// What to append to a later command so that it uses the same ledger; none when the ledger is
+    /// gone with this process.
+    pub ledger_again: Option<String>,
 }
 
 impl Report {
@@ -180,21 +191,21 @@ impl Report {
         let seconds = f64::from(u32::try_from(milliseconds).unwrap_or(u32::MAX)) / 1000.0;
         let mut files = Files::default();
         let mut resources = Resources::default();
-        let (mut sent, mut retried) = (0, 0);
+        let mut requests = Requests {
+            sent: 0,
+            retried: 0,
+            latency: facts.latency,
+        };
         for run in facts.jobs.iter().filter_map(|job| job.run.as_ref()) {
             files.add(run);
             run.counts.iter().for_each(|count| resources.add(count));
-            sent += run.requests;
-            retried += run.retries;
+            requests.sent += run.requests;
+            requests.retried += run.retries;
         }
-        resources.loaded = resources.created + resources.updated;
-        if seconds > 0.0 {
-            let loaded = u32::try_from(resources.loaded).unwrap_or(u32::MAX);
-            resources.per_second = (f64::from(loaded) / seconds).round();
-        }
-        let natural = natural_ending(&files, &resources);
+        let sources: Vec<_> = facts.jobs.iter().map(SourceReport::new).collect();
+        resources.add_up(&sources, seconds);
         let (result, reason) = match facts.early {
-            None => (natural, None),
+            None => (natural_ending(&files, &resources), None),
             Some((ending, reason)) => (ending, Some(reason)),
         };
         Self {
@@ -203,24 +214,18 @@ impl Report {
             result,
             exit_code: result.code(),
             reason,
-            target: TargetReport {
-                base_url: facts.target.base_url,
-                tenant: facts.target.tenant,
-            },
+            target: facts.target.into(),
             interaction: facts.interaction,
             started: facts.started,
             ended: facts.ended,
             seconds,
-            sources: facts.jobs.iter().map(SourceReport::new).collect(),
+            sources,
             files,
             resources,
-            requests: Requests {
-                sent,
-                retried,
-                latency: facts.latency,
-            },
+            requests,
             problems_total: facts.problems_total,
             problems: facts.problems.into_iter().map(Problem::new).collect(),
+            ledger_again: facts.ledger_again,
         }
     }
 
@@ -248,7 +253,27 @@ impl Files {
     }
 }
 
+impl From<Target> for TargetReport {
+    fn from(target: Target) -> Self {
+        Self {
+            base_url: target.base_url,
+            tenant: target.tenant,
+        }
+    }
+}
+
 impl Resources {
+    /// What follows from the counts of all jobs.
+    fn add_up(&mut self, sources: &[SourceReport], seconds: f64) {
+        self.loaded = self.created + self.updated;
+        self.rejected_before = sources.iter().map(|s| s.rejected_before).sum();
+        self.in_doubt_before = sources.iter().map(|s| s.in_doubt_before).sum();
+        if seconds > 0.0 {
+            let loaded = u32::try_from(self.loaded).unwrap_or(u32::MAX);
+            self.per_second = (f64::from(loaded) / seconds).round();
+        }
+    }
+
     fn add(&mut self, count: &TypeCount) {
         let of_type = self.by_type.entry(count.resource_type.clone()).or_default();
         of_type.created += count.created;
@@ -264,7 +289,14 @@ impl Resources {
 
 impl SourceReport {
     fn new(job: &Job) -> Self {
+        let sum = |of: &Option<JobProgress>, count: fn(&TypeCount) -> u64| -> u64 {
+            of.iter().flat_map(|p| &p.counts).map(count).sum()
+        };
+        // The total is of this run and all before it.
+        let before = |count| sum(&job.total, count).saturating_sub(sum(&job.run, count));
         Self {
+            rejected_before: before(|c| c.rejected),
+            in_doubt_before: before(|c| c.in_doubt),
             uri: job
                 .source
                 .as_ref()

@@ -17,7 +17,29 @@ impl Report {
     }
 
     fn write_table(&self, out: &mut String) -> std::fmt::Result {
-        let files = &self.files;
+        self.write_types(out)?;
+        self.write_files(out)?;
+        self.write_before(out)?;
+        let latency = &self.requests.latency;
+        writeln!(
+            out,
+            "requests  {} sent, {} of them again; ms: median {:.1}, 95 % {:.1}, 99 % {:.1}, slowest {:.1}",
+            self.requests.sent,
+            self.requests.retried,
+            latency.p50_ms,
+            latency.p95_ms,
+            latency.p99_ms,
+            latency.max_ms
+        )?;
+        writeln!(
+            out,
+            "time      {:.1} s, {} resources/s",
+            self.seconds, self.resources.per_second
+        )?;
+        self.write_problems(out)
+    }
+
+    fn write_types(&self, out: &mut String) -> std::fmt::Result {
         writeln!(
             out,
             "\n{:<24}{:>11}{:>11}{:>11}{:>11}",
@@ -37,7 +59,11 @@ impl Report {
             rejected: self.resources.rejected,
             in_doubt: self.resources.in_doubt,
         };
-        write_counts(out, "all resources", &all)?;
+        write_counts(out, "all resources", &all)
+    }
+
+    fn write_files(&self, out: &mut String) -> std::fmt::Result {
+        let files = &self.files;
         write!(out, "\nfiles     {} loaded", files.loaded)?;
         for (count, what) in [
             (files.unchanged, "loaded before and unchanged"),
@@ -55,23 +81,28 @@ impl Report {
                 write!(out, ", {count} {what}")?;
             }
         }
-        let latency = &self.requests.latency;
-        writeln!(
+        writeln!(out)
+    }
+
+    /// What earlier runs left, since this one does not touch it.
+    fn write_before(&self, out: &mut String) -> std::fmt::Result {
+        let (rejected, in_doubt) = (
+            self.resources.rejected_before,
+            self.resources.in_doubt_before,
+        );
+        if rejected + in_doubt == 0 {
+            return Ok(());
+        }
+        write!(
             out,
-            "\nrequests  {} sent, {} of them again; ms: median {:.1}, 95 % {:.1}, 99 % {:.1}, slowest {:.1}",
-            self.requests.sent,
-            self.requests.retried,
-            latency.p50_ms,
-            latency.p95_ms,
-            latency.p99_ms,
-            latency.max_ms
+            "before    {rejected} rejected, {in_doubt} in doubt, not sent again"
         )?;
-        writeln!(
-            out,
-            "time      {:.1} s, {} resources/s",
-            self.seconds, self.resources.per_second
-        )?;
-        self.write_problems(out)
+        for source in self.sources.iter().filter(|s| s.has_left_some_before()) {
+            if let Some([errors, retry]) = self.jobs_commands(source.job_id) {
+                write!(out, "; `{errors}` lists them, `{retry}` has them sent")?;
+            }
+        }
+        writeln!(out)
     }
 
     fn write_problems(&self, out: &mut String) -> std::fmt::Result {
@@ -96,10 +127,12 @@ impl Report {
         }
         let more = self.problems_total.saturating_sub(SHOWN_PROBLEMS as u64);
         if more > 0 {
-            let job = self.sources.first().map_or(0, |s| s.job_id);
+            let first = self.sources.first();
+            let command = first.and_then(|source| self.jobs_commands(source.job_id));
+            let command = command.map_or_else(String::new, |[errors, _]| format!("`{errors}` or "));
             writeln!(
                 out,
-                "  … and {more} more: `stoker jobs errors {job}` or --report FILE.json lists them"
+                "  … and {more} more: {command}--report FILE.json lists them"
             )?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 /// A place that holds objects to load.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Source {
-    /// Where it lies: `file:///abs/path` of a folder or a file, later `s3://bucket/prefix`.
+    /// Where it lies: `file:///abs/path` of a folder or a file, or `s3://bucket/prefix`.
     #[prost(string, tag = "1")]
     pub uri: ::prost::alloc::string::String,
     /// Who can read it: the host's name for a local folder, or the name of a mount that several hosts share;

@@ -370,6 +370,8 @@ pub enum Disposition {
     Retry = 2,
     /// Set aside with the reason until a person retries it.
     Park = 3,
+    /// Open again after a pause and not counted as an attempt: what it needs is away.
+    Later = 4,
 }
 impl Disposition {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -382,6 +384,7 @@ impl Disposition {
             Self::HandBack => "DISPOSITION_HAND_BACK",
             Self::Retry => "DISPOSITION_RETRY",
             Self::Park => "DISPOSITION_PARK",
+            Self::Later => "DISPOSITION_LATER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -391,6 +394,7 @@ impl Disposition {
             "DISPOSITION_HAND_BACK" => Some(Self::HandBack),
             "DISPOSITION_RETRY" => Some(Self::Retry),
             "DISPOSITION_PARK" => Some(Self::Park),
+            "DISPOSITION_LATER" => Some(Self::Later),
             _ => None,
         }
     }

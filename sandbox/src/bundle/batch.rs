@@ -24,7 +24,7 @@ pub(super) fn run(
         && let Some(first) = actions.iter().position(Result::is_err)
         && let Err(refusal) = actions.swap_remove(first)
     {
-        return Err(refusal);
+        return Err(refusal.of_the_whole());
     }
     let mut known = HashMap::new();
     let effects = entries

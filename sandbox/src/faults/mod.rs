@@ -188,6 +188,37 @@ mod tests {
         assert!(strikes(other, 5).is_empty());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_throttle_lets_a_seconds_worth_through_at_once_and_then_its_rate() {
+        let faults = Faults::default();
+        let throttle = Fault::Throttle {
+            requests_per_second: 4.0,
+            retry_after: Some(1),
+        };
+        faults.set(vec![FaultRule::new(throttle)]).unwrap();
+        let subject = Subject {
+            method: "POST",
+            path: "/Patient",
+            body: None,
+        };
+        let passing = |requests: u64| {
+            let passes = (0..requests).filter(|_| faults.judge(subject).fault.is_none());
+            passes.count()
+        };
+        assert_eq!(passing(10), 4);
+        for (pause_ms, expected) in [(240, 0), (20, 1), (500, 2), (1000, 4), (60_000, 4)] {
+            tokio::time::advance(Duration::from_millis(pause_ms)).await;
+            assert_eq!(passing(10), expected, "after {pause_ms} ms more");
+        }
+        let refused = faults.judge(subject).fault;
+        let expected = Fault::Status {
+            code: 429,
+            retry_after: Some(1),
+            body: None,
+        };
+        assert_eq!(refused, Some(expected));
+    }
+
     #[test]
     fn rules_are_written_as_json() {
         let text = r#"[{"fault":{"delay_ms":250}},{"every":2,"fault":"drop_after_apply"},

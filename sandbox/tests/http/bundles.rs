@@ -111,6 +111,29 @@ async fn a_strict_server_refuses_the_whole_batch() {
 }
 
 #[tokio::test]
+async fn a_strict_server_answers_400_whatever_is_wrong_with_an_entry() {
+    let config = SandboxConfig {
+        batch_refused_whole: true,
+        ..SandboxConfig::default()
+    };
+    let server = Server::start(config).await;
+    let asking = |method: &str, url: &str| json!({"request": {"method": method, "url": url}});
+    for wrong in [
+        post("urn:uuid:2", &json!({"resourceType": "Martian"})),
+        asking("DELETE", "Martian/1"),
+        asking("GET", "Patient/$everything"),
+        asking("PATCH", "Patient/1"),
+        json!({}),
+    ] {
+        let entries = [post("urn:uuid:1", &patient("1")), wrong];
+        let answer = send(&server, &bundle("batch", &entries)).await;
+        assert_eq!(answer.status, 400, "{}", entries[1]);
+        assert_eq!(answer.body["issue"][0]["expression"][0], "Bundle.entry[1]");
+        assert!(server.sandbox.resources("Patient").is_empty());
+    }
+}
+
+#[tokio::test]
 async fn a_transaction_links_its_entries() {
     let server = Server::start(SandboxConfig::default()).await;
     send(

@@ -142,10 +142,60 @@ async fn a_deleted_resource_is_gone_but_remembered() {
     let entries = history["entry"].as_array().unwrap();
     let methods: Vec<&Value> = entries.iter().map(|e| &e["request"]["method"]).collect();
     assert_eq!(methods, ["PUT", "DELETE", "PUT"]);
+    let statuses: Vec<&Value> = entries.iter().map(|e| &e["response"]["status"]).collect();
+    assert_eq!(statuses, ["201", "204", "201"]);
     assert_eq!(history["entry"][0]["resource"]["meta"]["versionId"], "3");
     assert!(history["entry"][1]["resource"].is_null());
     assert_eq!(server.get("/Patient/other").await.status, 404);
     assert_eq!(server.sandbox.stats().deletes, 1);
+}
+
+#[tokio::test]
+async fn a_history_comes_in_pages() {
+    let server = Server::start(SandboxConfig::default()).await;
+    let sent = json!({"resourceType": "Patient", "id": "p1"});
+    for _ in 0..12 {
+        server.send(Method::PUT, "/Patient/p1", &sent).await;
+    }
+    let page = async |query: &str| {
+        let path = format!("/Patient/p1/_history{query}");
+        let body = server.get(&path).await.body;
+        assert_eq!(body["total"], 12, "{query}");
+        let entries = body["entry"].as_array().cloned().unwrap_or_default();
+        let versions = entries.iter().map(|e| {
+            let version = e["resource"]["meta"]["versionId"].as_str().unwrap();
+            let created = e["response"]["status"] == "201";
+            assert_eq!(created, version == "1", "{e}");
+            version.parse::<u32>().unwrap()
+        });
+        let links = body["link"].as_array().unwrap();
+        let next = links.iter().find(|link| link["relation"] == "next");
+        let next = next.map(|link| link["url"].as_str().unwrap().to_owned());
+        (versions.collect::<Vec<_>>(), next)
+    };
+    let query_of = |url: &str| url.split_once("/_history").unwrap().1.to_owned();
+    let (versions, next) = page("?_count=5").await;
+    assert_eq!(versions, [12, 11, 10, 9, 8]);
+    let (versions, next) = page(&query_of(&next.unwrap())).await;
+    assert_eq!(versions, [7, 6, 5, 4, 3]);
+    let (versions, next) = page(&query_of(&next.unwrap())).await;
+    assert_eq!((versions, next), (vec![2, 1], None));
+    assert_eq!(page("?_count=0").await, (vec![], None));
+    assert_eq!(page("?_count=12").await, ((1..=12).rev().collect(), None));
+    assert_eq!(page("").await.0.len(), 10);
+}
+
+#[tokio::test]
+async fn a_history_refuses_what_it_does_not_know() {
+    let server = Server::start(SandboxConfig::default()).await;
+    let sent = json!({"resourceType": "Patient", "id": "p1"});
+    server.send(Method::PUT, "/Patient/p1", &sent).await;
+    for wrong in ["_since=2024-01-01", "_count=x", "_page=x", "color=red"] {
+        let answer = server.get(&format!("/Patient/p1/_history?{wrong}")).await;
+        assert_eq!(answer.status, 400, "{wrong}");
+        let name = wrong.split('=').next().unwrap();
+        assert!(answer.issue().contains(name), "{}", answer.body);
+    }
 }
 
 #[tokio::test]

@@ -73,6 +73,15 @@ async fn totals_are_counted_where_asked_for() {
     assert_eq!(total("?name=od&_summary=count").await, 12);
     assert_eq!(total("?name=od&_total=accurate").await, 12);
     assert_eq!(total("?name=od").await, Value::Null);
+    for query in [
+        "_summary=count&_count=5",
+        "_count=5&_summary=count",
+        "_count=0",
+    ] {
+        let counted = server.get(&format!("/Patient?name=od&{query}")).await.body;
+        assert_eq!(counted["total"], 12, "{query}");
+        assert!(counted["entry"].is_null(), "{query}");
+    }
     server
         .ask(Method::DELETE, "/Patient/p00")
         .send()

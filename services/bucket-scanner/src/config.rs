@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stoker_proto::common::v1::{Interaction, Source, Target};
 use stoker_shared::config::{Faults, Settings};
-use stoker_shared::object_store::host_name;
+use stoker_shared::kafka::KafkaConfig;
+use stoker_shared::object_store::{S3Config, host_name};
 use stoker_shared::secret::{self, Secret, SecretError};
 use stoker_shared::service::{ServiceConfig, ServiceSettings};
 
@@ -31,11 +32,15 @@ pub struct Config {
     /// How long a lease lasts unless it is renewed: so long work rests after a worker died.
     #[serde(with = "humantime_serde")]
     pub lease: Duration,
-    /// Pause between two scans of a configured source.
+    /// Pause after a listing of a configured source, before the next.
     #[serde(with = "humantime_serde")]
     pub scan_interval: Duration,
     /// Names of mounts shared by several hosts that this scanner can read, besides its own folders.
     pub shared_mounts: Vec<String>,
+    /// Where it lists objects of `s3://` sources.
+    pub s3: S3Config,
+    /// Where events are announced and heard; without brokers nowhere.
+    pub kafka: KafkaConfig,
     /// Loads to start without being asked, and to look for new objects of.
     pub sources: Vec<ConfiguredLoad>,
 }
@@ -52,6 +57,8 @@ impl Default for Config {
             lease: ledger.lease,
             scan_interval: Duration::from_mins(5),
             shared_mounts: Vec::new(),
+            s3: S3Config::default(),
+            kafka: KafkaConfig::default(),
             sources: Vec::new(),
         }
     }
@@ -61,7 +68,7 @@ impl Default for Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfiguredLoad {
-    /// Where the objects lie: `file:///absolute/path`.
+    /// Where the objects lie: `file:///absolute/path` or `s3://bucket/prefix`.
     pub uri: String,
     /// Name of the shared mount the folder lies on; without it, only workers on this host read it.
     #[serde(default)]
@@ -92,7 +99,12 @@ pub enum Sending {
 impl ConfiguredLoad {
     /// The same as a person would ask for it.
     pub fn to_start(&self) -> StartJob {
-        let reach = self.shared_mount.clone().unwrap_or_else(host_name);
+        let reach = match &self.shared_mount {
+            Some(mount) => mount.clone(),
+            // A bucket can be read from anywhere.
+            None if self.uri.starts_with("s3://") => String::new(),
+            None => host_name(),
+        };
         let interaction = match self.interaction {
             Sending::Auto => Interaction::Auto,
             Sending::Create => Interaction::Create,
@@ -152,6 +164,8 @@ impl Settings for Config {
                 "must not be given with ledger_password_file",
             );
         }
+        self.s3.validate("s3", faults);
+        self.kafka.validate("kafka", faults);
         let reaches = self.reaches();
         for (number, load) in self.sources.iter().enumerate() {
             if let Err(problem) = check(&mut load.to_start(), &reaches) {

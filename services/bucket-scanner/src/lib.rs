@@ -1,10 +1,15 @@
 #![doc = include_str!("../README.md")]
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use stoker_shared::grpc::{self, GrpcError};
+use stoker_shared::kafka::{Events, KafkaConfigError};
 use stoker_shared::secret::SecretError;
 use stoker_shared::service::Context;
 use tokio_util::sync::CancellationToken;
 
+mod announce;
 mod classify;
 pub mod config;
 pub mod ledger;
@@ -18,6 +23,9 @@ mod signals;
 
 pub use config::Config;
 pub use scanner::Scanner;
+
+/// For Kafka to take the last events at the end.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
 
 /// Why the service ended otherwise than asked to.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +42,9 @@ pub enum Error {
     /// The ledger failed.
     #[error(transparent)]
     Ledger(#[from] ledger::LedgerError),
+    /// The settings for Kafka cannot be used.
+    #[error("bucket_scanner.{0}")]
+    Kafka(#[from] KafkaConfigError),
     /// Its gRPC side failed.
     #[error(transparent)]
     Grpc(#[from] GrpcError),
@@ -41,7 +52,10 @@ pub enum Error {
 
 /// Runs the service until `context.shutdown`.
 pub async fn run(config: Config, context: Context) -> Result<(), Error> {
+    let events = Events::connect(&config.kafka, "bucket-scanner", Arc::clone(&context.clock))?;
+    events.register(&context.metrics);
     let scanner = Scanner::open(&config, context.clock).await?;
+    let scanner = scanner.with_events(events.clone());
     scanner.metrics().register(&context.metrics);
     let grpc = &config.service.grpc;
     let listening = grpc::listen(grpc).await?;
@@ -49,7 +63,9 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
     let serving = grpc::serve(grpc, scanner.routes(), listening, shutdown.clone());
     context.readiness.set_ready();
     let scanning = scanner.run(shutdown.clone());
-    Box::pin(together(shutdown, serving, scanning)).await
+    let ended = Box::pin(together(shutdown, serving, scanning)).await;
+    events.flush(LAST_EVENTS).await;
+    ended
 }
 
 /// Runs both to their end. However one ends, the other is told to stop, and has its time to.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use stoker_proto::common::v1::Source;
-use stoker_shared::object_store::{self, Listed, ObjectMeta, StoreError};
+use stoker_shared::object_store::{Listed, ObjectMeta, StoreError, Stores};
 use tokio::time::{Instant, timeout_at};
 
 use crate::classify::classify;
@@ -26,8 +26,8 @@ pub(crate) struct Listing {
 
 impl Listing {
     /// Begins to list a source.
-    pub(crate) fn of(source: &Source) -> Result<Self, StoreError> {
-        let items = object_store::open(source)?.list();
+    pub(crate) fn of(stores: &Stores, source: &Source) -> Result<Self, StoreError> {
+        let items = stores.open(source)?.list();
         Ok(Self {
             items,
             ended: false,
@@ -173,11 +173,11 @@ mod tests {
             std::fs::write(folder.path().join(format!("{n}.json")), "{}").unwrap();
         }
         let uri = format!("file://{}", folder.path().display());
-        let mut listing = Listing::of(&Source {
+        let source = Source {
             uri,
             reach: String::new(),
-        })
-        .unwrap();
+        };
+        let mut listing = Listing::of(&Stores::default(), &source).unwrap();
         let mut sizes = Vec::new();
         while let Some(page) = listing.next().await.unwrap() {
             sizes.push(page.objects.len());

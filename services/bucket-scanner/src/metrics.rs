@@ -73,7 +73,7 @@ impl ScannerMetrics {
         metrics.register(&name("leases_lost"), help, self.leases_lost.clone());
     }
 
-    pub(crate) fn registered(&self, registered: Registered) {
+    pub(crate) fn registered(&self, registered: &Registered) {
         let changes = [("new", registered.new), ("changed", registered.changed)];
         for (change, count) in changes {
             self.objects

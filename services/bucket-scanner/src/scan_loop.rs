@@ -4,88 +4,124 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use stoker_shared::object_store::Stores;
 use stoker_shared::retry::{Backoff, Retry};
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::{Ledger, LedgerError, StartJob};
+use crate::announce::Announcer;
+use crate::ledger::{Ledger, LedgerError, Scan, StartJob};
 use crate::metrics::ScannerMetrics;
-use crate::register::register;
+use crate::register::Registrar;
 use crate::signals::Signals;
 
-/// Jobs started through this process wake the loop; those of others are seen after so long.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// How often the units are counted for the metrics.
+/// How often the units are counted for the metrics, and silent workers are looked for.
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 /// What the loops need.
 #[derive(Debug)]
 pub(crate) struct ScanLoop<'s> {
     pub(crate) ledger: &'s dyn Ledger,
+    pub(crate) stores: &'s Stores,
     pub(crate) reaches: &'s [String],
     pub(crate) signals: &'s Signals,
+    pub(crate) announcer: &'s Announcer,
     pub(crate) metrics: &'s ScannerMetrics,
     pub(crate) shutdown: &'s CancellationToken,
+    /// Jobs started through this process wake the loop; those of others are seen after so long.
+    pub(crate) look_again: Duration,
+    /// See [`Scanner::end_on_full_disk`](crate::Scanner::end_on_full_disk).
+    pub(crate) end_on_full_disk: bool,
 }
 
 impl ScanLoop<'_> {
     /// Scans one source after the other until the shutdown. Several may run at once.
     pub(crate) async fn scan(&self) -> Result<(), LedgerError> {
+        let mut rng = StdRng::from_os_rng();
+        let mut faults = pauses();
         while !self.shutdown.is_cancelled() {
             let wanted = self.signals.scans.notified();
             let scan = self
                 .patiently(|| self.ledger.begin_scan(self.reaches))
                 .await?;
             let Some(scan) = scan.flatten() else {
-                self.pause(LOOK_AGAIN, wanted).await;
+                self.pause(self.look_again, wanted).await;
                 continue;
             };
-            let done = register(
-                self.ledger,
-                &scan,
-                self.signals,
-                self.metrics,
-                self.shutdown,
-            )
-            .await;
-            match done {
-                Ok(()) => {}
+            match self.registrar().scan(&scan).await {
+                Ok(()) => faults = pauses(),
                 Err(e @ LedgerError::ScanLost { .. }) => {
                     tracing::warn!(error = %e, "scan given up");
                 }
-                Err(e) if e.retry() != Retry::Never => {
+                Err(e) => {
+                    self.leave(&scan).await;
+                    if !self.may_pass(&e) {
+                        return Err(e);
+                    }
                     tracing::warn!(error = %e, "scan broken off, the source is scanned again");
+                    let pause = faults.pause(None, &mut rng);
+                    self.pause(pause, std::future::pending()).await;
                 }
-                Err(e) => return Err(e),
             }
         }
         Ok(())
     }
 
-    /// Starts the configured loads, and again after each `interval`.
-    pub(crate) async fn start_configured(
+    fn registrar(&self) -> Registrar<'_> {
+        Registrar {
+            ledger: self.ledger,
+            stores: self.stores,
+            signals: self.signals,
+            announcer: self.announcer,
+            metrics: self.metrics,
+            shutdown: self.shutdown,
+        }
+    }
+
+    /// So that the source need not wait for the leave to expire.
+    async fn leave(&self, scan: &Scan) {
+        if let Err(error) = self.ledger.leave_scan(scan).await {
+            tracing::debug!(%error, "the leave to scan stays until it expires");
+        }
+    }
+
+    /// Starts the configured loads, and looks for new objects of each `interval` after the last
+    /// listing ended.
+    pub(crate) async fn keep_configured(
         &self,
         loads: &[StartJob],
         interval: Duration,
     ) -> Result<(), LedgerError> {
+        // The first look does not wait: much may have changed while no scanner ran.
+        let mut rest = Duration::ZERO;
         while !loads.is_empty() && !self.shutdown.is_cancelled() {
             for load in loads {
-                self.patiently(|| self.ledger.start_job(load)).await?;
-                self.signals.scan_wanted();
+                let asked = self.patiently(|| self.ledger.keep_loaded(load, rest));
+                if asked.await? == Some(true) {
+                    self.signals.scan_wanted();
+                }
             }
-            self.pause(interval, std::future::pending()).await;
+            rest = interval;
+            let look_again = interval.min(self.look_again);
+            self.pause(look_again, std::future::pending()).await;
         }
         Ok(())
     }
 
-    /// Keeps the gauges of units true.
-    pub(crate) async fn count_units(&self) -> Result<(), LedgerError> {
+    /// Keeps true what the metrics and people see of units and workers.
+    pub(crate) async fn keep_books(&self) -> Result<(), LedgerError> {
         while !self.shutdown.is_cancelled() {
+            self.patiently(|| self.ledger.stop_silent_workers()).await?;
             if let Some(counts) = self.patiently(|| self.ledger.unit_counts()).await? {
                 self.metrics.units(counts);
             }
             self.pause(COUNT_EVERY, std::future::pending()).await;
         }
         Ok(())
+    }
+
+    fn may_pass(&self, error: &LedgerError) -> bool {
+        let disk_full = matches!(error, LedgerError::DiskFull { .. });
+        error.retry() != Retry::Never && !(disk_full && self.end_on_full_disk)
     }
 
     async fn pause(&self, at_most: Duration, woken: impl Future<Output = ()>) {
@@ -101,12 +137,12 @@ impl ScanLoop<'_> {
     where
         F: Future<Output = Result<T, LedgerError>>,
     {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        let mut backoff = pauses();
         let mut rng = StdRng::from_os_rng();
         loop {
             match call().await {
                 Ok(value) => return Ok(Some(value)),
-                Err(e) if e.retry() != Retry::Never => {
+                Err(e) if self.may_pass(&e) => {
                     let pause = backoff.pause(None, &mut rng);
                     tracing::warn!(error = %e, "the ledger is away, trying again");
                     self.pause(pause, std::future::pending()).await;
@@ -118,4 +154,9 @@ impl ScanLoop<'_> {
             }
         }
     }
+}
+
+/// Between tries while the ledger is away.
+fn pauses() -> Backoff {
+    Backoff::new(Duration::from_millis(200), Duration::from_secs(10))
 }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use stoker_shared::config::{Faults, Settings};
 use stoker_shared::fhir::FhirConfig;
 use stoker_shared::grpc::GrpcClientConfig;
+use stoker_shared::kafka::KafkaConfig;
+use stoker_shared::object_store::S3Config;
 use stoker_shared::service::{ServiceConfig, ServiceSettings};
 
 use crate::send::Patience;
@@ -170,6 +172,10 @@ pub struct Config {
     pub ledger: GrpcClientConfig,
     /// Names of mounts shared by several hosts that this worker can read, besides its own folders.
     pub shared_mounts: Vec<String>,
+    /// Where it reads objects of `s3://` sources.
+    pub s3: S3Config,
+    /// Where events are announced and heard; without brokers nowhere.
+    pub kafka: KafkaConfig,
     /// How it talks to FHIR servers.
     pub fhir: FhirConfig,
     /// How it loads.
@@ -182,6 +188,8 @@ impl Default for Config {
             service: ServiceSettings::on_port(7702),
             ledger: GrpcClientConfig::to_port(7701),
             shared_mounts: Vec::new(),
+            s3: S3Config::default(),
+            kafka: KafkaConfig::default(),
             fhir: FhirConfig::default(),
             load: LoadSettings::default(),
         }
@@ -206,6 +214,8 @@ impl Settings for Config {
                 faults.add(key, "must be 1024 or more");
             }
         }
+        self.s3.validate("s3", faults);
+        self.kafka.validate("kafka", faults);
         if load.attempts == 0 {
             faults.add("load.attempts", "must be 1 or more");
         }
@@ -259,7 +269,7 @@ mod tests {
         assert_eq!((config.load.batch(), config.load.concurrency()), (7, 8));
         let faults = read("loader_worker: {load: {batch: 0, concurrency: many, attempts: 0}}");
         let text = faults.unwrap_err().to_string();
-        for key in ["load.batch", "load.concurrency"] {
+        for key in ["load.batch", "load.concurrency", "load.attempts"] {
             assert!(text.contains(key), "{text}");
         }
     }

@@ -1,15 +1,22 @@
 #![doc = include_str!("../README.md")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use stoker_shared::fhir::{FhirClient, FhirError};
 use stoker_shared::grpc::{self, GrpcError};
+use stoker_shared::kafka::{Events, KafkaConfigError};
+use stoker_shared::object_store::Stores;
 use stoker_shared::service::Context;
 use tonic::service::Routes;
 
+mod announce;
 pub mod config;
+mod consequence;
 mod flight;
 pub mod input;
 mod leases;
+mod leasing;
 pub mod ledger;
 mod memory;
 pub mod metrics;
@@ -26,12 +33,21 @@ pub use config::Config;
 pub use targets::TargetError;
 pub use worker::{OnTrouble, Worker, WorkerError};
 
+/// For Kafka to take the last events at the end.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
+
 /// Why the service ended otherwise than asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Its gRPC side failed.
     #[error(transparent)]
     Grpc(#[from] GrpcError),
+    /// The settings for FHIR servers cannot be used.
+    #[error("loader_worker.fhir: {0}")]
+    Fhir(#[from] FhirError),
+    /// The settings for Kafka cannot be used.
+    #[error("loader_worker.{0}")]
+    Kafka(#[from] KafkaConfigError),
     /// It cannot work.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -39,10 +55,15 @@ pub enum Error {
 
 /// Runs the service until `context.shutdown`: one worker, with gRPC health and reflection beside it.
 pub async fn run(config: Config, context: Context) -> Result<(), Error> {
+    FhirClient::check(&config.fhir)?;
     let metrics = metrics::WorkerMetrics::default();
     metrics.register(&context.metrics);
+    let events = Events::connect(&config.kafka, "loader-worker", Arc::clone(&context.clock))?;
+    events.register(&context.metrics);
     let worker = Worker {
-        ledger: ledger::Ledger::new(grpc::connect(&config.ledger)?),
+        ledger: ledger::Ledger::over(grpc::connect_all(&config.ledger)?),
+        stores: Stores::new(config.s3),
+        events: events.clone(),
         settings: config.load,
         fhir: config.fhir,
         clock: context.clock,
@@ -65,6 +86,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
         worker.run(end.clone()).await
     };
     let (grpc_end, worker_end) = tokio::join!(serving, working);
+    events.flush(LAST_EVENTS).await;
     worker_end?;
     Ok(grpc_end?)
 }

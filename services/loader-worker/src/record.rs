@@ -24,6 +24,7 @@ use stoker_shared::retry::Backoff;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::announce::Announcer;
 use crate::ledger::{Ledger, LedgerFault};
 use crate::outcome::{Fate, Outcome, Refusal, Settled};
 use crate::stats::Stats;
@@ -50,15 +51,27 @@ pub(crate) struct Recorder {
     ledger: Ledger,
     lease: Lease,
     stats: Arc<Stats>,
+    announcer: Announcer,
+    waits_for_room: bool,
     rng: StdRng,
 }
 
 impl Recorder {
-    pub(crate) fn new(ledger: Ledger, lease: Lease, stats: Arc<Stats>, seed: u64) -> Self {
+    /// With `waits_for_room` a full ledger is waited for like one that is away.
+    pub(crate) fn new(
+        ledger: Ledger,
+        lease: Lease,
+        stats: Arc<Stats>,
+        announcer: Announcer,
+        waits_for_room: bool,
+        seed: u64,
+    ) -> Self {
         Self {
             ledger,
             lease,
             stats,
+            announcer,
+            waits_for_room,
             rng: StdRng::seed_from_u64(seed),
         }
     }
@@ -99,15 +112,19 @@ impl Recorder {
         loop {
             match self.ledger.commit(parts.clone()).await {
                 Ok(()) => break,
-                Err(e) if e.may_pass() => {
+                Err(e) if e.may_pass() || (e.is_full() && self.waits_for_room) => {
                     tracing::warn!(error = %e, "the ledger is away, committing again");
                     tokio::time::sleep(backoff.pause(None, &mut self.rng)).await;
                 }
                 Err(e) => return Err(e),
             }
         }
-        if let Some(Part::Header(header)) = parts.into_iter().next().and_then(|p| p.part) {
-            self.count(&header.counts);
+        for part in parts.into_iter().filter_map(|part| part.part) {
+            match part {
+                Part::Header(header) => self.count(&header.counts),
+                Part::Outcomes(list) => self.announcer.recorded(&list.outcomes),
+                Part::Quarantine(_) => {}
+            }
         }
         Ok(())
     }

@@ -8,12 +8,14 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use stoker_proto::common::v1::{Compression, FileType};
 use stoker_proto::ledger::v1::{Lease, ObjectVersion, Unit};
-use stoker_shared::object_store::{self, ObjectStore, StoreError};
+use stoker_shared::kafka::Events;
+use stoker_shared::object_store::{ObjectStore, StoreError, Stores};
 use stoker_shared::ranges::RangeSet;
 use stoker_shared::retry::Backoff;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::announce::Announcer;
 use crate::config::LoadSettings;
 use crate::flight::Flight;
 use crate::ledger::{Ledger, LedgerFault};
@@ -54,6 +56,8 @@ pub(crate) enum UnitEnd {
 #[derive(Debug)]
 pub(crate) struct UnitWork {
     pub(crate) ledger: Ledger,
+    pub(crate) stores: Stores,
+    pub(crate) events: Events,
     pub(crate) sender: Arc<Sender>,
     pub(crate) settings: LoadSettings,
     pub(crate) memory: Memory,
@@ -64,6 +68,8 @@ pub(crate) struct UnitWork {
     pub(crate) stops: Stops,
     /// The lease is gone: nothing may be written any more.
     pub(crate) lost: CancellationToken,
+    /// A full ledger is waited for, as a service does.
+    pub(crate) waits_for_room: bool,
     pub(crate) seed: u64,
 }
 
@@ -76,8 +82,9 @@ impl UnitWork {
 
     async fn load_while_held(&self, unit: &Unit) -> Result<(), UnitEnd> {
         let lease = unit.lease.clone().unwrap_or_default();
+        let announcer = Announcer::new(self.events.clone(), unit);
         let object = unit.object.clone().unwrap_or_default();
-        let store = object_store::open(&unit.source.clone().unwrap_or_default())?;
+        let store = self.stores.open(&unit.source.clone().unwrap_or_default())?;
         ensure_unchanged(&*store, &object).await?;
         let range = unit.range.unwrap_or_default();
         let stored = store.get(&object.key, range.start..range.end).await?;
@@ -87,6 +94,8 @@ impl UnitWork {
             self.ledger.clone(),
             lease.clone(),
             Arc::clone(&self.stats),
+            announcer.clone(),
+            self.waits_for_room,
             self.seed,
         );
         let recording = recorder.start(self.settings.window(), Arc::clone(&read));
@@ -98,7 +107,9 @@ impl UnitWork {
         let (lines, decoded_bytes) = sent?;
         ensure_unchanged(&*store, &object).await?;
         // Died before this: the next lease finds everything done and only finishes. After: nothing is left.
-        self.finish(&lease, lines, decoded_bytes).await
+        self.finish(&lease, lines, decoded_bytes).await?;
+        announcer.unit_done();
+        Ok(())
     }
 
     /// Ends the unit; while the ledger is away it tries again, for as long as the lease is held.
@@ -111,7 +122,10 @@ impl UnitWork {
                 .finish(lease.clone(), lines, decoded_bytes)
                 .await
             {
-                Err(e) if e.may_pass() && !self.stops.stop.is_cancelled() => {
+                Err(e)
+                    if (e.may_pass() || (e.is_full() && self.waits_for_room))
+                        && !self.stops.stop.is_cancelled() =>
+                {
                     tracing::warn!(error = %e, "the ledger is away, finishing again");
                     tokio::time::sleep(backoff.pause(None, &mut rng)).await;
                 }

@@ -1,39 +1,36 @@
 //! The worker: leases units, loads them side by side, hands back what it cannot finish.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
-use stoker_proto::ledger::v1::{Disposition, LeaseUnitsRequest, RegisterWorkerResponse, Unit};
+use stoker_proto::ledger::v1::{Disposition, RegisterWorkerResponse, Unit};
 use stoker_shared::clock::SharedClock;
 use stoker_shared::fhir::FhirConfig;
 use stoker_shared::health::Readiness;
-use stoker_shared::object_store;
+use stoker_shared::kafka::Events;
+use stoker_shared::object_store::{StoreError, Stores};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use crate::config::LoadSettings;
+use crate::consequence::consequence;
 use crate::leases::{Guard, Leases};
 use crate::ledger::{Ledger, LedgerFault};
 use crate::memory::Memory;
 use crate::send::{Stop, Stops};
 use crate::stats::Stats;
 use crate::targets::{Server, TargetError, Targets};
-use crate::unit::{UnitEnd, UnitWork};
-
-/// How long the ledger may hold a call when there is no work; never longer than a third of a lease.
-const LONG_POLL: Duration = Duration::from_secs(20);
+use crate::unit::UnitWork;
 
 /// For outcomes to be committed and units to be handed back after the drain.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Calls for units before a ledger that is away is trouble.
-const LEASE_TRIES: u32 = 5;
-
 /// Pause after something went wrong that may pass.
-const TROUBLE_PAUSE: Duration = Duration::from_secs(5);
+pub(crate) const TROUBLE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why a worker ended.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +38,9 @@ pub enum WorkerError {
     /// The FHIR server takes nothing more.
     #[error(transparent)]
     Stopped(#[from] Stop),
+    /// The objects cannot be read, for a reason that is none of one object.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The FHIR server cannot be loaded into.
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -84,6 +84,10 @@ pub enum OnTrouble {
 pub struct Worker {
     /// Where its work comes from.
     pub ledger: Ledger,
+    /// Where objects are read.
+    pub stores: Stores,
+    /// Wakes it, and learns what it did.
+    pub events: Events,
     /// How it loads.
     pub settings: LoadSettings,
     /// How it talks to FHIR servers.
@@ -103,16 +107,16 @@ pub struct Worker {
 }
 
 /// Units with the leases they are held under.
-type Leased = Result<Vec<(Unit, Guard)>, LedgerFault>;
+pub(crate) type Leased = Result<Vec<(Unit, Guard)>, LedgerFault>;
 
 /// Everything a running worker's parts share.
-struct Running {
-    worker: Worker,
-    worker_id: i64,
-    leases: Leases,
+pub(crate) struct Running {
+    pub(crate) worker: Worker,
+    pub(crate) worker_id: Arc<AtomicI64>,
+    pub(crate) leases: Leases,
     targets: Targets,
     memory: Memory,
-    stops: Stops,
+    pub(crate) stops: Stops,
 }
 
 impl Worker {
@@ -137,10 +141,11 @@ impl Worker {
         let lease_length = Duration::from_millis(registered.lease_ms.into());
         let leases = Leases::new(lease_length, Arc::clone(&self.stats));
         tokio::spawn(leases.clone().keep(self.ledger.clone(), background.clone()));
+        let worker_id = Arc::new(AtomicI64::new(registered.worker_id));
         let every = Duration::from_millis(registered.heartbeat_ms.max(100).into());
         tokio::spawn(send_heartbeats(
             self.ledger.clone(),
-            registered.worker_id,
+            Arc::clone(&worker_id),
             every,
             background,
         ));
@@ -153,7 +158,7 @@ impl Worker {
         let running = Running {
             memory: Memory::new(self.settings.memory_bytes),
             worker: self,
-            worker_id: registered.worker_id,
+            worker_id,
             leases,
             targets,
             stops,
@@ -161,9 +166,13 @@ impl Worker {
         Arc::new(running).work().await
     }
 
-    async fn register(&self) -> Result<RegisterWorkerResponse, LedgerFault> {
+    pub(crate) async fn register(&self) -> Result<RegisterWorkerResponse, LedgerFault> {
         loop {
-            match self.ledger.register(object_store::host_name()).await {
+            match self
+                .ledger
+                .register(stoker_shared::object_store::host_name())
+                .await
+            {
                 Err(e) if e.may_pass() && self.on_trouble == OnTrouble::GoOn => {
                     tracing::warn!(error = %e, "cannot register, trying again");
                     tokio::time::sleep(TROUBLE_PAUSE).await;
@@ -174,10 +183,15 @@ impl Worker {
     }
 }
 
-async fn send_heartbeats(ledger: Ledger, worker_id: i64, every: Duration, end: CancellationToken) {
+async fn send_heartbeats(
+    ledger: Ledger,
+    worker_id: Arc<AtomicI64>,
+    every: Duration,
+    end: CancellationToken,
+) {
     let mut tick = tokio::time::interval(every);
     while end.run_until_cancelled(tick.tick()).await.is_some() {
-        if let Err(e) = ledger.heartbeat(worker_id).await {
+        if let Err(e) = ledger.heartbeat(worker_id.load(Ordering::Relaxed)).await {
             tracing::debug!(error = %e, "heartbeat not delivered");
         }
     }
@@ -228,8 +242,11 @@ impl Running {
             error = trouble.for_log(),
             "a load cannot go on, trying again later"
         );
-        let pause = tokio::time::sleep(TROUBLE_PAUSE);
-        self.stops.stop.run_until_cancelled(pause).await;
+        // Units of other jobs fare better, unless it is the ledger that is in trouble.
+        if matches!(trouble, WorkerError::Ledger(_) | WorkerError::Panicked(_)) {
+            let pause = tokio::time::sleep(TROUBLE_PAUSE);
+            self.stops.stop.run_until_cancelled(pause).await;
+        }
         Ok(())
     }
 
@@ -246,40 +263,6 @@ impl Running {
         }
     }
 
-    async fn lease(&self, room: usize) -> Leased {
-        let mut reaches = vec![object_store::host_name()];
-        reaches.extend(self.worker.reaches.iter().cloned());
-        let asked = Instant::now();
-        let wait = LONG_POLL.min(self.leases.length() / 3);
-        let request = LeaseUnitsRequest {
-            worker_id: self.worker_id,
-            max_units: u32::try_from(room).unwrap_or(u32::MAX),
-            wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
-            reaches,
-            job_ids: self.worker.job_ids.clone(),
-            held_unit_ids: self.leases.unit_ids(),
-        };
-        let leased = self.lease_when_there(request).await?;
-        let held = |unit: Unit| {
-            let lease = unit.lease.clone().unwrap_or_default();
-            let guard = self.leases.hold(lease, asked, &self.stops.stop);
-            (unit, guard)
-        };
-        Ok(leased.into_iter().map(held).collect())
-    }
-
-    /// A ledger that is away for a moment is no trouble yet.
-    async fn lease_when_there(&self, request: LeaseUnitsRequest) -> Result<Vec<Unit>, LedgerFault> {
-        for _ in 0..LEASE_TRIES {
-            match self.worker.ledger.lease(request.clone()).await {
-                Err(e) if e.may_pass() => tracing::warn!(error = %e, "the ledger is away"),
-                answer => return answer,
-            }
-            tokio::time::sleep(TROUBLE_PAUSE / 5).await;
-        }
-        self.worker.ledger.lease(request).await
-    }
-
     fn start_all(
         self: &Arc<Self>,
         leased: Leased,
@@ -287,7 +270,10 @@ impl Running {
     ) -> Result<(), WorkerError> {
         for (unit, guard) in leased? {
             let running = Arc::clone(self);
-            units.spawn(async move { running.load(&unit, &guard).await });
+            // No key: names of files can be names of patients.
+            let span = tracing::info_span!("unit", job_id = unit.job_id, attempt = unit.attempt);
+            let loading = async move { running.load(&unit, &guard).await };
+            units.spawn(loading.instrument(span));
         }
         Ok(())
     }
@@ -309,7 +295,7 @@ impl Running {
             Some(Ok(server)) => server,
             Some(Err(e)) => {
                 let reason = e.to_string();
-                self.hand_back(unit, Disposition::HandBack, &reason).await;
+                self.hand_back(unit, Disposition::Later, &reason).await;
                 return Err(e.into());
             }
             None => {
@@ -337,6 +323,8 @@ impl Running {
         let settings = self.worker.settings.clone();
         UnitWork {
             ledger: self.worker.ledger.clone(),
+            stores: self.worker.stores.clone(),
+            events: self.worker.events.clone(),
             sender: server.sender,
             memory: self.memory.clone(),
             batch: if server.batch { settings.batch() } else { 1 },
@@ -347,6 +335,7 @@ impl Running {
                 abandon: self.stops.abandon.clone(),
             },
             lost: guard.held.lost.clone(),
+            waits_for_room: self.worker.on_trouble == OnTrouble::GoOn,
             seed: rand::random(),
         }
     }
@@ -367,26 +356,5 @@ async fn end_of(leasing: &mut Option<AbortOnDropHandle<Leased>>) -> Leased {
             Err(e) => Err(LedgerFault::Failed(e.to_string())),
         },
         None => std::future::pending().await,
-    }
-}
-
-/// What to do with the unit, and whether the worker is in trouble beyond it.
-fn consequence(end: UnitEnd) -> (Option<(Disposition, String)>, Option<WorkerError>) {
-    let reason = end.to_string();
-    match end {
-        UnitEnd::Interrupted | UnitEnd::Stopped(Stop::Shutdown) => {
-            (Some((Disposition::HandBack, String::new())), None)
-        }
-        UnitEnd::Stopped(stop) => (Some((Disposition::HandBack, reason)), Some(stop.into())),
-        UnitEnd::ReaderFailed => (Some((Disposition::Retry, reason)), None),
-        UnitEnd::Unreadable(e) if e.may_pass() => (Some((Disposition::Retry, reason)), None),
-        UnitEnd::Unreadable(_) | UnitEnd::Damaged(_) | UnitEnd::Changed => {
-            (Some((Disposition::Park, reason)), None)
-        }
-        UnitEnd::Ledger(LedgerFault::LeaseLost(why)) => {
-            tracing::warn!(why, "lost the lease of a unit");
-            (None, None)
-        }
-        UnitEnd::Ledger(fault) => (Some((Disposition::Retry, reason)), Some(fault.into())),
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn gather<C: Settings>(load: &Load) -> Result<Layers, ConfigFaults> {
     let merged = builder.build().map_err(|e| fault(&e))?.cache;
     let mut others = merged.into_table().map_err(|e| fault(&e))?;
     let mut values = others.remove(section).unwrap_or_else(|| defaults.clone());
-    fill_empty_tables(&mut values, &defaults);
+    fit(&mut values, &defaults);
     Ok(Layers {
         values,
         defaults,
@@ -111,19 +111,23 @@ pub(super) fn check_sections(load: &Load, others: &Map<String, Value>, faults: &
     }
 }
 
-/// `grpc:` with everything below it commented out means the defaults, not "nothing".
-fn fill_empty_tables(value: &mut Value, default: &Value) {
-    let ValueKind::Table(default_table) = &default.kind else {
-        return;
-    };
-    match &mut value.kind {
-        ValueKind::Nil => *value = default.clone(),
-        ValueKind::Table(table) => {
+/// `grpc:` with everything below it commented out means the defaults, not "nothing"; and a list may
+/// be written as a text with commas, the one way that an environment variable has.
+fn fit(value: &mut Value, default: &Value) {
+    let origin = value.origin().map(str::to_owned);
+    match (&mut value.kind, &default.kind) {
+        (ValueKind::Nil, ValueKind::Table(_)) => *value = default.clone(),
+        (ValueKind::Table(table), ValueKind::Table(defaults)) => {
             for (key, value) in table {
-                if let Some(default) = default_table.get(key) {
-                    fill_empty_tables(value, default);
+                if let Some(default) = defaults.get(key) {
+                    fit(value, default);
                 }
             }
+        }
+        (ValueKind::String(text), ValueKind::Array(_)) => {
+            let items = text.split(',').map(str::trim).filter(|i| !i.is_empty());
+            let items = items.map(|item| Value::new(origin.as_ref(), item));
+            value.kind = ValueKind::Array(items.collect());
         }
         _ => {}
     }

@@ -66,7 +66,13 @@ fn problem(error: &ConfigError) -> String {
             expected,
             ..
         } => {
-            format!("is {unexpected}, expected {expected}")
+            let found = unexpected.to_string();
+            // A text may be a secret, put where something else belongs.
+            let found = match found.split_once(' ') {
+                Some(("string", _)) => "a text",
+                _ => &found,
+            };
+            format!("is {found}, expected {expected}")
         }
         ConfigError::At { error, .. } => problem(error),
         ConfigError::NotFound(key) => format!("{key} is missing"),

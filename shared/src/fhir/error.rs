@@ -126,6 +126,10 @@ impl FhirError {
                 return Self::Handshake { url, reason };
             }
             Some(rustls::Error::AlertReceived(_)) | None => {}
+            Some(rustls::Error::InvalidMessage(_)) if error.is_connect() => {
+                let reason = "what answers there does not speak TLS".to_owned();
+                return Self::Connect { url, reason };
+            }
             Some(_) if error.is_connect() => return Self::Certificate { url, reason },
             Some(_) => {}
         }

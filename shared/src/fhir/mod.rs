@@ -130,6 +130,15 @@ impl FhirClient {
         })
     }
 
+    /// Whether a client can be made of the settings: names the first credential, header, file or
+    /// certificate that cannot be used.
+    pub fn check(config: &FhirConfig) -> Result<(), FhirError> {
+        let credentials = credentials(config)?;
+        headers(config, &Target::default(), &credentials)?;
+        tls::http_client(reqwest::Client::builder(), &config.tls()).map(drop)?;
+        Ok(())
+    }
+
     /// The server's base URL, without a slash at its end.
     pub fn base_url(&self) -> &str {
         &self.base

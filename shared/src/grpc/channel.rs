@@ -28,9 +28,10 @@ const IN_PROCESS_BUFFER: usize = 256 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GrpcClientConfig {
-    /// `http://host:port`, or `https://host:port` for TLS.
+    /// `http://host:port`, or `https://host:port` for TLS. Where several servers do the same, all of them,
+    /// with commas between.
     pub url: String,
-    /// PEM file of certificates trusted besides the system's.
+    /// PEM file of certificates trusted instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// PEM file of the client's certificate (mTLS); goes with `client_key_file`.
     pub client_cert_file: Option<PathBuf>,
@@ -64,6 +65,17 @@ impl GrpcClientConfig {
             connect_timeout: Duration::from_secs(5),
         }
     }
+}
+
+/// A channel to each of the servers, at least one; see [`connect`].
+pub fn connect_all(config: &GrpcClientConfig) -> Result<Vec<Channel>, GrpcError> {
+    let one = |url: &str| {
+        connect(&GrpcClientConfig {
+            url: url.trim().to_owned(),
+            ..config.clone()
+        })
+    };
+    config.url.split(',').map(one).collect()
 }
 
 /// A channel to a server; the connection is made at the first call. Needs a Tokio runtime.

@@ -33,7 +33,7 @@ mod calls;
 mod channel;
 
 pub use calls::CallHeaders;
-pub use channel::{Channel, GrpcClientConfig, connect, in_process};
+pub use channel::{Channel, GrpcClientConfig, connect, connect_all, in_process};
 
 /// How long open calls may go on once a server is told to stop. Streams that only watch, such as
 /// those of the health service, never end by themselves.

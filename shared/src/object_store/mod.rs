@@ -12,8 +12,10 @@ use futures::stream::BoxStream;
 use stoker_proto::common::v1::Source;
 
 mod folder;
+mod s3;
 
 pub use folder::{Folder, LOCAL_BUCKET, host_name};
+pub use s3::{Bucket, S3Config, S3ConfigError};
 
 /// One object as a listing or a look at it shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +50,7 @@ pub enum Listed {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The source's URI names no store there is.
-    #[error("{uri}: not a source Stoker can read; give a folder or a file")]
+    #[error("{uri}: not a source Stoker can read; give a folder, a file or s3://bucket/prefix")]
     Unsupported {
         /// The URI given.
         uri: String,
@@ -65,6 +67,51 @@ pub enum StoreError {
         /// Path or URI.
         what: String,
     },
+    /// The bucket is not there.
+    #[error("{what}: there is no such bucket; check its name and the endpoint")]
+    NoBucket {
+        /// URI.
+        what: String,
+    },
+    /// The object store does not accept who we are.
+    #[error(
+        "{what}: the object store does not accept the keys ({reason}); check access_key and secret_key, or the environment's AWS_… variables"
+    )]
+    Credentials {
+        /// URI.
+        what: String,
+        /// What it says.
+        reason: String,
+    },
+    /// The object store knows us, but does not let us do this.
+    #[error(
+        "{what}: the object store refuses ({reason}); give the keys the right to list and read"
+    )]
+    Refused {
+        /// URI.
+        what: String,
+        /// What it says.
+        reason: String,
+    },
+    /// The object is not the one any more that was begun to be read.
+    #[error("{what}: changed while it was read; load again to load its new version")]
+    Changed {
+        /// URI.
+        what: String,
+    },
+    /// The object store gives no answer.
+    #[error(
+        "{what}: the object store cannot be reached ({reason}); check the endpoint and that it runs"
+    )]
+    Unreachable {
+        /// URI.
+        what: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// The settings for the object store cannot be used.
+    #[error("{0}")]
+    Settings(String),
     /// Reading failed in another way.
     #[error("{what}: cannot be read: {source}")]
     Io {
@@ -86,9 +133,20 @@ impl StoreError {
         }
     }
 
+    /// Whether it is no fault of one object: others of the store will fare no better.
+    pub fn is_of_the_store(&self) -> bool {
+        matches!(
+            self,
+            Self::Credentials { .. }
+                | Self::NoBucket { .. }
+                | Self::Settings(_)
+                | Self::Unreachable { .. }
+        )
+    }
+
     /// Whether the same call may succeed later.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Io { .. })
+        matches!(self, Self::Io { .. } | Self::Unreachable { .. })
     }
 }
 
@@ -109,12 +167,36 @@ pub trait ObjectStore: std::fmt::Debug + Send + Sync + 'static {
     async fn get(&self, key: &str, range: Range<u64>) -> Result<ByteStream, StoreError>;
 }
 
-/// Opens the store a source lies in.
-pub fn open(source: &Source) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    match source.uri.strip_prefix("file://") {
-        Some(path) => Ok(Arc::new(Folder::new(path))),
-        None => Err(StoreError::Unsupported {
-            uri: source.uri.clone(),
-        }),
+/// Opens sources; cloning shares the connections.
+#[derive(Debug, Clone)]
+pub struct Stores {
+    s3: s3::Service,
+}
+
+impl Default for Stores {
+    fn default() -> Self {
+        Self::new(S3Config::default())
+    }
+}
+
+impl Stores {
+    /// With settings for S3, read when the first object store is.
+    pub fn new(s3: S3Config) -> Self {
+        Self {
+            s3: s3::Service::new(s3),
+        }
+    }
+
+    /// Opens the store a source lies in. Does no I/O.
+    pub fn open(&self, source: &Source) -> Result<Arc<dyn ObjectStore>, StoreError> {
+        let uri = source.uri.as_str();
+        let store = match uri.split_once("://") {
+            Some(("file", path)) => Some(Arc::new(Folder::new(path)) as Arc<dyn ObjectStore>),
+            Some(("s3", rest)) => Bucket::parse(&self.s3, rest).map(|b| Arc::new(b) as _),
+            _ => None,
+        };
+        store.ok_or_else(|| StoreError::Unsupported {
+            uri: uri.to_owned(),
+        })
     }
 }

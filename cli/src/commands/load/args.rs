@@ -1,27 +1,30 @@
 //! What a load is asked to do: the flags, laid over the configuration and checked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::bail;
 use clap::ValueEnum;
+use clap::builder::NonEmptyStringValueParser;
 use loader_worker::config::Choice;
 use stoker_proto::common::v1::{Interaction, Source, Target};
 use stoker_shared::config::{self, Load};
 
+use super::report_file;
 use crate::Global;
 use crate::embedded::LedgerArgs;
 use crate::fhir_args::FhirArgs;
+use crate::s3_args::S3Args;
 use crate::sources;
 
-/// Load folders and files into a FHIR server
+/// Load folders, files and buckets into a FHIR server
 ///
 /// Reads .json (one resource or Bundle) and .ndjson (one resource a line), each also as .gz and .zst. What
 /// was loaded before and has not changed is passed over; an interrupted load goes on where it was.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct LoadArgs {
-    /// Folders or files
+    /// Folders, files, or s3://bucket/prefix
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<String>,
     /// Base URL of the FHIR server
@@ -29,6 +32,13 @@ pub struct LoadArgs {
     to: String,
     #[command(flatten)]
     ledger: LedgerArgs,
+    /// Name of the mount the sources lie on
+    ///
+    /// What was loaded is known by host name and path. Where the host name changes (containers), or
+    /// where several hosts load from one mount (NFS), give the mount a name: then it is known by that
+    /// name and the path, which must be the same each time.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    shared_mount: Option<String>,
     /// Load again what is loaded and unchanged
     #[arg(long)]
     reload: bool,
@@ -44,17 +54,21 @@ pub struct LoadArgs {
     /// How long the server may be away before the load stops [default: 10m]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     give_up_after: Option<Duration>,
-    /// Write a report of the load as JSON
+    /// Write a report of the load as JSON; not into a source, where it would be loaded
     #[arg(long, value_name = "FILE.json")]
     report: Option<PathBuf>,
     #[command(flatten)]
     fhir: FhirArgs,
+    #[command(flatten)]
+    s3: S3Args,
 }
 
 const EXAMPLES: &str = "Examples:
   stoker load ./synthea --to http://localhost:8080/fhir
   stoker load a.ndjson.zst b/ --to https://fhir.example.org/r4 --fhir-user me --fhir-password-file pw
   stoker load ./data --to https://fhir.example.org/r4 --report load.json --json
+  stoker load /mnt/nas/data --shared-mount nas --to https://fhir.example.org/r4
+  stoker load s3://bucket/in/ --s3-endpoint http://minio:9000 --to https://fhir.example.org/r4
 
 Exit codes: 0 everything is loaded · 1 could not run · 2 some inputs were rejected, in doubt or unreadable
             3 interrupted: run the same command again to go on";
@@ -86,6 +100,7 @@ impl Sending {
 }
 
 /// Everything a load needs, checked.
+#[derive(Debug)]
 pub(super) struct Plan {
     pub(super) sources: Vec<Source>,
     pub(super) target: Target,
@@ -94,6 +109,8 @@ pub(super) struct Plan {
     pub(super) scanner: bucket_scanner::Config,
     pub(super) worker: loader_worker::Config,
     pub(super) report: Option<PathBuf>,
+    /// See [`LedgerArgs::again`].
+    pub(super) ledger_again: Option<String>,
 }
 
 /// Lays the flags over the configuration.
@@ -110,21 +127,20 @@ pub(super) fn plan(args: LoadArgs, global: &Global) -> anyhow::Result<Plan> {
     load.give_up_after = args.give_up_after.unwrap_or(load.give_up_after);
     let tenant = args.fhir.tenant.clone().unwrap_or_default();
     worker.fhir = args.fhir.over(worker.fhir)?;
-    scanner.ledger = args.ledger.url_or(&scanner)?;
+    worker.s3 = args.s3.clone().over(worker.s3);
+    scanner.s3 = args.s3.over(scanner.s3);
+    let ledger = args.ledger.url_or(&scanner)?;
+    let ledger_again = args.ledger.again(&ledger, global.config.as_deref());
+    scanner.ledger = Some(ledger);
     scanner.sources.clear();
-    if let Some(path) = &args.report
-        && path.extension().is_none_or(|extension| extension != "json")
-    {
-        bail!(
-            "{}: a report is written as JSON; name it FILE.json",
-            path.display()
-        );
+    scanner.shared_mounts.extend(args.shared_mount.clone());
+    worker.shared_mounts.extend(args.shared_mount.clone());
+    let shared_mount = args.shared_mount.as_deref();
+    let parse = |text: &String| sources::parse(text, shared_mount);
+    let sources: Vec<Source> = args.sources.iter().map(parse).collect::<Result<_, _>>()?;
+    if let Some(path) = &args.report {
+        check_report(path, &sources)?;
     }
-    let sources: Vec<Source> = args
-        .sources
-        .iter()
-        .map(|s| sources::parse(s))
-        .collect::<Result<_, _>>()?;
     Ok(Plan {
         sources,
         target: Target {
@@ -136,5 +152,16 @@ pub(super) fn plan(args: LoadArgs, global: &Global) -> anyhow::Result<Plan> {
         scanner,
         worker,
         report: args.report,
+        ledger_again,
     })
+}
+
+fn check_report(path: &Path, sources: &[Source]) -> anyhow::Result<()> {
+    if path.extension().is_none_or(|extension| extension != "json") {
+        bail!(
+            "{}: a report is written as JSON; name it FILE.json",
+            path.display()
+        );
+    }
+    report_file::ensure_no_input(path, sources)
 }

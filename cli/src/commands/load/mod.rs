@@ -1,28 +1,25 @@
 //! `stoker load`: from files into a FHIR server, in one process.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use loader_worker::ledger::Ledger;
 use loader_worker::metrics::WorkerMetrics;
-use loader_worker::send::Stop;
 use loader_worker::stats::Stats;
 use loader_worker::{OnTrouble, Worker, WorkerError};
 use stoker_proto::common::v1::{Source, Target};
 use stoker_proto::ledger::v1::job_service_client::JobServiceClient;
-use stoker_proto::ledger::v1::{
-    Job, JobState, ListErrorsRequest, StartJobRequest, WatchJobRequest,
-};
+use stoker_proto::ledger::v1::{Job, JobState, StartJobRequest, WatchJobRequest};
 use stoker_shared::clock::{Clock, SystemClock};
 use stoker_shared::fhir::{FhirClient, FhirConfig};
 use stoker_shared::grpc::Channel;
 use stoker_shared::health::Readiness;
+use stoker_shared::kafka::Events;
+use stoker_shared::object_store::Stores;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,48 +29,49 @@ use crate::Global;
 use crate::embedded::Embedded;
 use crate::output::{Output, one_sentence};
 use crate::progress::Progress;
-use crate::report::{Ending, Facts, MAX_PROBLEMS, Report};
+use crate::report::{Ending, Report};
 
 mod args;
+mod early;
+mod gather;
+mod report_file;
 
 pub use args::{LoadArgs, Sending};
 
 use args::{Plan, plan};
+use early::Early;
+use gather::gather;
+use report_file::ReportFile;
 
 /// How long the server may take to say that it is a FHIR server.
 const TARGET_WAIT: Duration = Duration::from_secs(5);
+
+/// Said at the first signal: what is on the wire is awaited for up to `load.drain`.
+const STOPPING: &str =
+    "stopping: waiting for requests under way; press Ctrl-C again to stop at once";
 
 /// Runs the command.
 pub async fn run(args: LoadArgs, global: &Global, output: &Output) -> anyhow::Result<ExitCode> {
     let started = SystemClock.now();
     let plan = plan(args, global)?;
     check_target(&plan.worker.fhir, &plan.target).await?;
-    if let Some(path) = &plan.report {
-        // Found out now, not after hours of loading.
-        std::fs::write(unfinished(path), "").with_context(|| cannot_write(path))?;
-    }
-    let embedded = Embedded::start(plan.scanner.clone()).await?;
-    let stats = Arc::new(Stats::new(WorkerMetrics::default()));
-    let facts = load(
-        &plan,
-        embedded,
-        &stats,
-        started,
-        Progress::start(global.quiet || global.json),
-    )
-    .await?;
-    let report = Report::new(facts);
-    output.result(&report, || report.table())?;
-    if let Some(path) = &plan.report {
-        write_report(path, &report)?;
-    }
-    if let Some(reason) = report.reason() {
-        output.say(&format!("error: {reason}"));
-    }
-    if report.ending() == Ending::Interrupted {
-        output.say("interrupted: run the same command again to go on where it stopped");
-    }
-    Ok(ExitCode::from(report.ending().code()))
+    // From here on a signal does not end the process, which has something to clean up.
+    let signals = stoker_shared::service::signals()
+        .context("signals cannot be received, so a load could not be stopped; try again")?;
+    let file = plan.report.as_deref().map(ReportFile::begin).transpose()?;
+    let mut load = Loading {
+        embedded: Embedded::start(plan.scanner.clone()).await?,
+        plan: &plan,
+        stats: Arc::new(Stats::new(WorkerMetrics::default())),
+        jobs: BTreeMap::new(),
+        progress: Progress::start(global.quiet || global.json),
+    };
+    let early = load.run(signals, output).await?;
+    load.progress.end();
+    let client = load.embedded.jobs();
+    let facts = gather(client, load.jobs, &plan, &load.stats, started, early).await;
+    load.embedded.stop().await;
+    tell(&Report::new(facts), file, output)
 }
 
 async fn check_target(fhir: &FhirConfig, target: &Target) -> anyhow::Result<()> {
@@ -82,53 +80,125 @@ async fn check_target(fhir: &FhirConfig, target: &Target) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Starts the jobs and a worker, waits for their end or for what ends them early, and gathers the facts.
-async fn load(
-    plan: &Plan,
-    mut embedded: Embedded,
-    stats: &Arc<Stats>,
-    started: DateTime<Utc>,
-    mut progress: Progress,
-) -> anyhow::Result<Facts> {
-    let mut client = embedded.jobs();
-    let mut jobs = BTreeMap::new();
-    let (changes, mut news) = mpsc::channel(16);
-    for source in &plan.sources {
-        let job = start_job(&mut client, plan, source).await?;
-        tokio::spawn(watch(client.clone(), job.job_id, changes.clone()));
-        jobs.insert(job.job_id, job);
+/// The file comes first: standard output may be a pipe that nobody reads any more.
+fn tell(report: &Report, file: Option<ReportFile>, output: &Output) -> anyhow::Result<ExitCode> {
+    let written = file.map_or(Ok(()), |file| file.write(report));
+    output.result(report, || report.table())?;
+    if let Some(reason) = report.reason() {
+        output.say(&format!("error: {reason}"));
     }
-    drop(changes);
-    let stop = CancellationToken::new();
-    let job_ids = jobs.keys().copied().collect();
-    let mut worker = start_worker(plan, job_ids, &embedded, stats, &stop);
-    let mut signals = stoker_shared::service::signals()?;
-    let early = loop {
-        if jobs.values().all(|job| is_over(job.state())) {
-            break None;
-        }
-        tokio::select! {
-            Some(change) = news.recv() => match change {
-                Ok(job) => { jobs.insert(job.job_id, job); }
-                Err(reason) => break Some(Early::ledger_failed(reason)),
-            },
-            end = &mut worker => break Some(why_ended(end, &jobs)),
-            error = embedded.failed() => break Some(Early::ledger_failed(one_sentence(&error))),
-            Some(_) = signals.next() => break Some(Early::interrupted("stopped by a signal")),
-        }
-        progress.show(jobs.values());
-    };
-    stop.cancel();
-    if !worker.is_finished() {
-        tokio::select! {
-            _ = &mut worker => {}
-            Some(_) = signals.next() => {}
+    if report.ending() == Ending::Interrupted {
+        output.say("interrupted: run the same command again to go on where it stopped");
+    }
+    for note in report.notes() {
+        output.say(&format!("note: {note}"));
+    }
+    written?;
+    Ok(ExitCode::from(report.ending().code()))
+}
+
+/// A load under way.
+struct Loading<'p> {
+    plan: &'p Plan,
+    embedded: Embedded,
+    stats: Arc<Stats>,
+    /// As last heard of.
+    jobs: BTreeMap<i64, Job>,
+    progress: Progress,
+}
+
+/// A change of a job, or why there will be none.
+type Change = Result<Job, String>;
+
+impl Loading<'_> {
+    /// Starts the jobs and a worker, waits for their end or for what ends them early; fails when
+    /// nothing is started at all.
+    async fn run(
+        &mut self,
+        signals: impl Stream<Item = &'static str> + Unpin,
+        output: &Output,
+    ) -> anyhow::Result<Option<Early>> {
+        match self.start_jobs().await {
+            Ok(()) => Ok(self.work(self.watch_jobs(), signals, output).await),
+            Err(e) if self.jobs.is_empty() => Err(e),
+            Err(e) => Ok(Some(Early::failed(one_sentence(&e)))),
         }
     }
-    progress.end();
-    let facts = gather(client, jobs, plan, stats, started, early).await;
-    embedded.stop().await;
-    facts
+
+    async fn start_jobs(&mut self) -> anyhow::Result<()> {
+        let mut client = self.embedded.jobs();
+        for source in &self.plan.sources {
+            let job = start_job(&mut client, self.plan, source).await?;
+            self.jobs.insert(job.job_id, job);
+        }
+        Ok(())
+    }
+
+    fn watch_jobs(&self) -> mpsc::Receiver<Change> {
+        let (changes, news) = mpsc::channel(16);
+        for &job_id in self.jobs.keys() {
+            tokio::spawn(watch(self.embedded.jobs(), job_id, changes.clone()));
+        }
+        news
+    }
+
+    async fn work(
+        &mut self,
+        mut news: mpsc::Receiver<Change>,
+        mut signals: impl Stream<Item = &'static str> + Unpin,
+        output: &Output,
+    ) -> Option<Early> {
+        let stop = CancellationToken::new();
+        let mut worker = self.start_worker(&stop);
+        let early = loop {
+            if self.jobs.values().all(|job| is_over(job.state())) {
+                break None;
+            }
+            tokio::select! {
+                Some(change) = news.recv() => match change {
+                    Ok(job) => { self.jobs.insert(job.job_id, job); }
+                    Err(reason) => break Some(Early::ledger_failed(reason)),
+                },
+                end = &mut worker => break Some(Early::of_worker(end, &self.jobs)),
+                error = self.embedded.failed() => {
+                    break Some(Early::ledger_failed(one_sentence(&error)));
+                }
+                Some(_) = signals.next() => {
+                    self.progress.end();
+                    output.say(STOPPING);
+                    break Some(Early::interrupted("stopped by a signal"));
+                }
+            }
+            self.progress.show(self.jobs.values());
+        };
+        stop.cancel();
+        if !worker.is_finished() {
+            tokio::select! {
+                _ = &mut worker => {}
+                Some(_) = signals.next() => {}
+            }
+        }
+        early
+    }
+
+    fn start_worker(&self, stop: &CancellationToken) -> JoinHandle<Result<(), WorkerError>> {
+        let worker = Worker {
+            ledger: Ledger::new(self.embedded.channel()),
+            settings: self.plan.worker.load.clone(),
+            fhir: self.plan.worker.fhir.clone(),
+            clock: Arc::new(SystemClock),
+            stores: Stores::new(self.plan.worker.s3.clone()),
+            // Who waits for news of this load is in this process.
+            events: Events::none(),
+            stats: Arc::clone(&self.stats),
+            on_trouble: OnTrouble::End,
+            reaches: self.plan.worker.shared_mounts.clone(),
+            // What another interrupted load left open may be for another server.
+            job_ids: self.jobs.keys().copied().collect(),
+            readiness: Readiness::default(),
+        };
+        tokio::spawn(worker.run(stop.clone()))
+    }
 }
 
 async fn start_job(
@@ -142,51 +212,16 @@ async fn start_job(
         interaction: plan.sending.interaction().into(),
         reload: plan.reload,
     };
-    let response = client.start_job(request).await.map_err(message)?;
-    response
+    let answer = client.start_job(request).await;
+    let answer = answer.map_err(|status| anyhow::anyhow!(status.message().to_owned()))?;
+    answer
         .into_inner()
         .job
-        .context("the ledger did not name the job it started")
-}
-
-/// Why a load ends before its jobs do.
-struct Early {
-    ending: Ending,
-    reason: String,
-    /// The ledger can still be asked what was done.
-    ledger_works: bool,
-}
-
-impl Early {
-    fn interrupted(reason: impl Into<String>) -> Self {
-        Self {
-            ending: Ending::Interrupted,
-            reason: reason.into(),
-            ledger_works: true,
-        }
-    }
-
-    fn failed(reason: impl Into<String>) -> Self {
-        Self {
-            ending: Ending::Failed,
-            ..Self::interrupted(reason)
-        }
-    }
-
-    fn ledger_failed(reason: impl Into<String>) -> Self {
-        Self {
-            ledger_works: false,
-            ..Self::failed(reason)
-        }
-    }
+        .context("the ledger did not name the job it started; this is a fault in Stoker, try again")
 }
 
 /// Passes on a job's changes until its end.
-async fn watch(
-    mut client: JobServiceClient<Channel>,
-    job_id: i64,
-    changes: mpsc::Sender<Result<Job, String>>,
-) {
+async fn watch(mut client: JobServiceClient<Channel>, job_id: i64, changes: mpsc::Sender<Change>) {
     loop {
         let result = async {
             let request = WatchJobRequest { job_id };
@@ -213,114 +248,6 @@ async fn watch(
     }
 }
 
-fn start_worker(
-    plan: &Plan,
-    job_ids: Vec<i64>,
-    embedded: &Embedded,
-    stats: &Arc<Stats>,
-    stop: &CancellationToken,
-) -> JoinHandle<Result<(), WorkerError>> {
-    let worker = Worker {
-        ledger: Ledger::new(embedded.channel()),
-        settings: plan.worker.load.clone(),
-        fhir: plan.worker.fhir.clone(),
-        clock: Arc::new(SystemClock),
-        stats: Arc::clone(stats),
-        on_trouble: OnTrouble::End,
-        reaches: plan.worker.shared_mounts.clone(),
-        // What another interrupted load left open may be for another server.
-        job_ids,
-        readiness: Readiness::default(),
-    };
-    tokio::spawn(worker.run(stop.clone()))
-}
-
-/// A server or a ledger lost in the middle can be gone on with; what never worked is a failure.
-fn why_ended(
-    end: Result<Result<(), WorkerError>, tokio::task::JoinError>,
-    jobs: &BTreeMap<i64, Job>,
-) -> Early {
-    let error = match end {
-        Ok(Ok(())) => return Early::interrupted("the worker stopped"),
-        Ok(Err(error)) => error,
-        Err(panic) => return Early::failed(panic.to_string()),
-    };
-    let some_loaded = jobs
-        .values()
-        .filter_map(|job| job.run.as_ref())
-        .any(|run| run.counts.iter().any(|c| c.created + c.updated > 0));
-    let reason = error.to_string();
-    match error {
-        WorkerError::Stopped(Stop::Lost { .. }) => Early::interrupted(reason),
-        WorkerError::Stopped(_) | WorkerError::Target(_) if some_loaded => {
-            Early::interrupted(reason)
-        }
-        WorkerError::Ledger(fault) if fault.may_pass() => Early {
-            ending: Ending::Interrupted,
-            ..Early::ledger_failed(reason)
-        },
-        WorkerError::Ledger(_) => Early::ledger_failed(reason),
-        WorkerError::Stopped(_) | WorkerError::Target(_) | WorkerError::Panicked(_) => {
-            Early::failed(reason)
-        }
-    }
-}
-
-async fn gather(
-    mut client: JobServiceClient<Channel>,
-    mut jobs: BTreeMap<i64, Job>,
-    plan: &Plan,
-    stats: &Stats,
-    started: DateTime<Utc>,
-    early: Option<Early>,
-) -> anyhow::Result<Facts> {
-    let mut problems = Vec::new();
-    let mut problems_total = 0;
-    let ledger_works = early.as_ref().is_none_or(|early| early.ledger_works);
-    let mut early = early.map(|early| (early.ending, early.reason));
-    // A ledger that has failed is not asked again: its last word is what is known.
-    for (job_id, job) in jobs.iter_mut().filter(|_| ledger_works) {
-        let request = stoker_proto::ledger::v1::GetJobRequest { job_id: *job_id };
-        let now = client.get_job(request).await.map_err(message)?.into_inner();
-        *job = now.job.unwrap_or_default();
-        let request = ListErrorsRequest {
-            job_id: *job_id,
-            this_run: true,
-        };
-        let mut errors = client
-            .list_errors(request)
-            .await
-            .map_err(message)?
-            .into_inner();
-        while let Some(error) = errors.message().await.map_err(message)? {
-            problems_total += 1;
-            if problems.len() < MAX_PROBLEMS {
-                problems.push(error);
-            }
-        }
-        if early.is_none() {
-            early = match job.state() {
-                JobState::Failed => Some((Ending::Failed, job.reason.clone())),
-                JobState::Cancelled => {
-                    Some((Ending::Interrupted, "the job was cancelled".to_owned()))
-                }
-                _ => None,
-            };
-        }
-    }
-    Ok(Facts {
-        jobs: jobs.into_values().collect(),
-        problems,
-        problems_total,
-        latency: stats.latency(),
-        started,
-        ended: SystemClock.now(),
-        target: plan.target.clone(),
-        interaction: plan.sending.name(),
-        early,
-    })
-}
-
 fn is_over(state: JobState) -> bool {
     matches!(
         state,
@@ -328,28 +255,106 @@ fn is_over(state: JobState) -> bool {
     )
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "used as a function of map_err"
-)]
-fn message(status: tonic::Status) -> anyhow::Error {
-    anyhow::anyhow!(status.message().to_owned())
-}
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
 
-/// Written first, so that a reader never sees half a report.
-fn unfinished(report: &Path) -> PathBuf {
-    report.with_extension("json.unfinished")
-}
+    use bucket_scanner::ledger::LedgerUrl;
 
-fn cannot_write(report: &Path) -> String {
-    format!(
-        "{}: the report cannot be written; name another file",
-        report.display()
-    )
-}
+    use super::*;
+    use crate::sources;
 
-fn write_report(path: &Path, report: &Report) -> anyhow::Result<()> {
-    let text = serde_json::to_vec_pretty(report)?;
-    std::fs::write(unfinished(path), text).with_context(|| cannot_write(path))?;
-    std::fs::rename(unfinished(path), path).with_context(|| cannot_write(path))
+    fn plan(folder: &Path) -> Plan {
+        let config = bucket_scanner::Config {
+            ledger: Some(LedgerUrl::Memory),
+            ..bucket_scanner::Config::default()
+        };
+        Plan {
+            sources: vec![sources::parse(folder.to_str().unwrap(), None).unwrap()],
+            target: Target {
+                base_url: "http://127.0.0.1:9/fhir".to_owned(),
+                tenant: String::new(),
+            },
+            sending: Sending::Auto,
+            reload: false,
+            scanner: config,
+            worker: loader_worker::Config::default(),
+            report: None,
+            ledger_again: None,
+        }
+    }
+
+    async fn loading(plan: &Plan) -> Loading<'_> {
+        Loading {
+            plan,
+            embedded: Embedded::start(plan.scanner.clone()).await.unwrap(),
+            stats: Arc::new(Stats::new(WorkerMetrics::default())),
+            jobs: BTreeMap::new(),
+            progress: Progress::Silent,
+        }
+    }
+
+    async fn report(load: Loading<'_>, early: Option<Early>) -> serde_json::Value {
+        let (client, started) = (load.embedded.jobs(), SystemClock.now());
+        let facts = gather(client, load.jobs, load.plan, &load.stats, started, early).await;
+        serde_json::to_value(Report::new(facts)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_source_that_cannot_be_started_is_told_with_what_is_known_of_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut plan = plan(folder.path());
+        let mut elsewhere = plan.sources[0].clone();
+        "elsewhere".clone_into(&mut elsewhere.reach);
+        plan.sources.push(elsewhere);
+        let mut load = loading(&plan).await;
+        let output = Output::new(&global());
+        let early = load.run(futures::stream::pending(), &output).await;
+        let report = report(load, early.unwrap()).await;
+        assert_eq!(report["result"], "failed", "{report:#}");
+        assert_eq!(report["exit_code"], 1);
+        let reason = report["reason"].as_str().unwrap();
+        assert!(reason.contains("elsewhere"), "{reason}");
+        assert_eq!(report["sources"].as_array().unwrap().len(), 1);
+
+        plan.sources.remove(0);
+        let mut load = loading(&plan).await;
+        let nothing = load.run(futures::stream::pending(), &output).await;
+        assert!(nothing.is_err(), "nothing was begun: {nothing:?}");
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_fails_at_the_end_is_told_with_what_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = plan(folder.path());
+        for (early, result, first) in [
+            (None, "failed", "the counts are incomplete"),
+            (
+                Some(Early::interrupted("stopped by a signal")),
+                "interrupted",
+                "stopped by a signal",
+            ),
+        ] {
+            let mut load = loading(&plan).await;
+            load.start_jobs().await.unwrap();
+            let other = loading(&plan).await.embedded;
+            // Another ledger, in memory and empty: it knows nothing of the job.
+            std::mem::replace(&mut load.embedded, other).stop().await;
+            let report = report(load, early).await;
+            assert_eq!(report["result"], result, "{report:#}");
+            let reason = report["reason"].as_str().unwrap();
+            assert!(reason.starts_with(first), "{reason}");
+            assert!(reason.contains("the ledger failed"), "{reason}");
+            assert_eq!(report["sources"][0]["job_id"], 1);
+        }
+    }
+
+    fn global() -> Global {
+        Global {
+            config: None,
+            json: true,
+            verbose: 0,
+            quiet: true,
+        }
+    }
 }

@@ -6,7 +6,9 @@ use stoker_shared::retry::Retry;
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The ledger's URL names no ledger there is.
-    #[error("{url}: not a ledger; give sqlite:PATH, postgres://user@host/database or none")]
+    #[error(
+        "{url}: not a ledger; give sqlite:PATH, postgres://user@host/database or none (in a password, write what is no letter or digit as %XX)"
+    )]
     BadUrl {
         /// As given, without a password.
         url: String,
@@ -47,6 +49,14 @@ pub enum LedgerError {
         /// The file.
         place: String,
     },
+    /// All connections of this process were in use for too long.
+    #[error(
+        "{place}: the ledger has more to do than it gets done; use fewer workers, or PostgreSQL"
+    )]
+    Overloaded {
+        /// The file.
+        place: String,
+    },
     /// Another process keeps the file locked.
     #[error(
         "{place}: another process keeps the ledger busy; try again, or use PostgreSQL for many writers"
@@ -62,6 +72,54 @@ pub enum LedgerError {
         place: String,
         /// What the system says.
         reason: String,
+    },
+    /// PostgreSQL answers, and cannot do its work at the moment.
+    #[error(
+        "{place}: PostgreSQL cannot serve at the moment ({reason}); see to the server, Stoker tries again"
+    )]
+    Unserved {
+        /// Address and database.
+        place: String,
+        /// What PostgreSQL says.
+        reason: String,
+    },
+    /// PostgreSQL takes no writes: a standby, or set to read only.
+    #[error("{place}: PostgreSQL is read-only ({reason}); give the address of the primary")]
+    Standby {
+        /// Address and database.
+        place: String,
+        /// What PostgreSQL says.
+        reason: String,
+    },
+    /// A file that the URL names for TLS cannot be read.
+    #[error("{}: cannot be read ({reason}); check {parameter} in the ledger's URL", path.display())]
+    NoTlsFile {
+        /// The parameter of the URL.
+        parameter: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// The connection cannot be made as the URL wants it.
+    #[error(
+        "{place}: no connection can be made as the ledger's URL wants it ({reason}); check sslmode, sslrootcert, sslcert and sslkey"
+    )]
+    BadConnection {
+        /// Address and database.
+        place: String,
+        /// What the driver says.
+        reason: String,
+    },
+    /// The database cannot hold every text.
+    #[error(
+        "{place}: the database keeps text as {encoding}, the ledger needs UTF8; make one with `createdb -E UTF8 -T template0`"
+    )]
+    NotUtf8 {
+        /// Address and database.
+        place: String,
+        /// Its encoding.
+        encoding: String,
     },
     /// PostgreSQL refused who we are.
     #[error(
@@ -132,7 +190,7 @@ pub enum LedgerError {
         source_id: i64,
     },
     /// There is no such thing.
-    #[error("there is no {what} {id}")]
+    #[error("{}", missing(what, *id))]
     NotFound {
         /// What was asked for.
         what: &'static str,
@@ -162,9 +220,12 @@ impl LedgerError {
     /// Whether the same call may succeed later.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Busy { .. } | Self::Unreachable { .. } | Self::DiskFull { .. } => {
-                Retry::After(None)
-            }
+            Self::Busy { .. }
+            | Self::Overloaded { .. }
+            | Self::Unreachable { .. }
+            | Self::Unserved { .. }
+            | Self::Standby { .. }
+            | Self::DiskFull { .. } => Retry::After(None),
             Self::Database(e) if is_conflict(e) || is_transient(e) => Retry::After(None),
             _ => Retry::Never,
         }
@@ -188,7 +249,16 @@ impl LedgerError {
     }
 }
 
-fn code(error: &sqlx::Error) -> Option<String> {
+/// A worker that a ledger does not know has only to register again.
+fn missing(what: &str, id: i64) -> String {
+    if what == "worker" {
+        format!("worker {id} is not known here; register again")
+    } else {
+        format!("there is no {what} {id}")
+    }
+}
+
+pub(super) fn code(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }
 
@@ -203,7 +273,7 @@ pub(super) fn is_busy(error: &sqlx::Error) -> bool {
 }
 
 /// The primary result code of https://www.sqlite.org/rescode.html: the low byte of an extended one.
-fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
+pub(super) fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
     Some(code(error)?.parse::<u32>().ok()? & 0xff)
 }
 
@@ -213,139 +283,4 @@ fn is_transient(error: &sqlx::Error) -> bool {
         error,
         Error::Io(_) | Error::PoolTimedOut | Error::PoolClosed | Error::WorkerCrashed
     )
-}
-
-/// Where a ledger lies, for messages.
-#[derive(Debug, Clone)]
-pub(super) enum Place {
-    /// A file, or `:memory:`.
-    Sqlite(PathBuf),
-    /// Address and database, without a password.
-    Postgres(String),
-}
-
-impl Place {
-    pub(super) fn show(&self) -> String {
-        match self {
-            Self::Sqlite(path) => path.display().to_string(),
-            Self::Postgres(address) => address.clone(),
-        }
-    }
-
-    /// Turns the database's own error into one that says what to do.
-    pub(super) fn explain(&self, error: LedgerError) -> LedgerError {
-        let LedgerError::Database(error) = error else {
-            return error;
-        };
-        match self {
-            Self::Sqlite(path) => explain_sqlite(path.clone(), error),
-            Self::Postgres(place) => explain_postgres(place.clone(), error),
-        }
-    }
-}
-
-fn explain_sqlite(path: PathBuf, error: sqlx::Error) -> LedgerError {
-    let place = path.display().to_string();
-    if matches!(error, sqlx::Error::PoolTimedOut) {
-        return LedgerError::Busy { place };
-    }
-    if is_busy(&error) {
-        return LedgerError::Busy { place };
-    }
-    let Some(code) = sqlite_code(&error) else {
-        return LedgerError::Database(error);
-    };
-    match code {
-        8 => LedgerError::ReadOnly { place },
-        11 | 26 => LedgerError::NotADatabase { place },
-        13 => LedgerError::DiskFull { place },
-        3 | 14 => {
-            let reason = message_of(&error);
-            LedgerError::CannotOpen { path, reason }
-        }
-        _ => LedgerError::Database(error),
-    }
-}
-
-fn message_of(error: &sqlx::Error) -> String {
-    error
-        .as_database_error()
-        .map(|e| e.message().to_owned())
-        .unwrap_or_default()
-}
-
-fn explain_postgres(place: String, error: sqlx::Error) -> LedgerError {
-    let reason = match &error {
-        sqlx::Error::Io(e) => {
-            return LedgerError::Unreachable {
-                place,
-                reason: e.to_string(),
-            };
-        }
-        sqlx::Error::PoolTimedOut => {
-            let reason = "no connection in time".to_owned();
-            return LedgerError::Unreachable { place, reason };
-        }
-        other => message_of(other),
-    };
-    // https://www.postgresql.org/docs/current/errcodes-appendix.html
-    match code(&error).as_deref() {
-        Some("28000" | "28P01") => LedgerError::WrongPassword { place, reason },
-        Some("3D000") => LedgerError::DatabaseMissing { place },
-        Some("42501") => LedgerError::LacksRights { place, reason },
-        Some("25006") => LedgerError::ReadOnly { place },
-        Some("53100") => LedgerError::DiskFull { place },
-        // Too many connections, and a server that starts or stops.
-        Some("53300" | "57P01" | "57P02" | "57P03") => LedgerError::Unreachable { place, reason },
-        _ => LedgerError::Database(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-    use sqlx::{ConnectOptions, Executor};
-
-    use super::*;
-
-    async fn explained(conn: &mut SqliteConnection, sql: &'static str) -> LedgerError {
-        let error = conn.execute(sql).await.unwrap_err();
-        Place::Sqlite("/x/ledger.sqlite".into()).explain(LedgerError::Database(error))
-    }
-
-    #[tokio::test]
-    async fn a_full_disk_is_told() {
-        let mut conn = SqliteConnectOptions::new()
-            .in_memory(true)
-            .connect()
-            .await
-            .unwrap();
-        conn.execute("PRAGMA max_page_count = 2; CREATE TABLE t (x BLOB)")
-            .await
-            .unwrap();
-        let error = explained(&mut conn, "INSERT INTO t VALUES (zeroblob(100000))").await;
-        assert!(matches!(&error, LedgerError::DiskFull { place } if place.contains("/x/")));
-        assert_eq!(error.retry(), Retry::After(None));
-    }
-
-    #[tokio::test]
-    async fn a_read_only_file_and_a_busy_one_are_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let options = SqliteConnectOptions::new().filename(folder.path().join("x"));
-        let mut writer = options
-            .clone()
-            .create_if_missing(true)
-            .connect()
-            .await
-            .unwrap();
-        writer.execute("CREATE TABLE t (x)").await.unwrap();
-        let mut reader = options.clone().read_only(true).connect().await.unwrap();
-        let error = explained(&mut reader, "INSERT INTO t VALUES (1)").await;
-        assert!(matches!(error, LedgerError::ReadOnly { .. }), "{error}");
-        writer.execute("BEGIN IMMEDIATE").await.unwrap();
-        let quick = options.busy_timeout(std::time::Duration::ZERO);
-        let mut second = quick.connect().await.unwrap();
-        let error = explained(&mut second, "INSERT INTO t VALUES (1)").await;
-        assert!(matches!(error, LedgerError::Busy { .. }), "{error}");
-    }
 }

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stoker_proto::ledger::v1::{
-    Disposition, Job, Lease, LeaseUnitsRequest, RegisterWorkerRequest, RenewedLease, SourceStatus,
-    Unit,
+    Disposition, Job, JobState, Lease, LeaseUnitsRequest, RegisterWorkerRequest, RenewedLease,
+    SourceStatus, Unit,
 };
 use stoker_shared::clock::SharedClock;
 use stoker_shared::secret::Secret;
 
 mod error;
+mod explain;
 mod model;
 mod postgres;
 mod sqlite;
@@ -25,8 +26,8 @@ mod url;
 
 pub use error::LedgerError;
 pub use model::{
-    Commit, ErrorCursor, ErrorPage, FoundObject, Issue, Page, QuarantineCursor, QuarantinePage,
-    Registered, Retried, Scan, StartJob, UnitCounts, is_over,
+    Commit, ErrorCursor, ErrorPage, Finished, FinishedLoad, FoundObject, Issue, ObjectNews, Page,
+    QuarantineCursor, QuarantinePage, Registered, Retried, Scan, StartJob, UnitCounts, is_over,
 };
 pub use url::LedgerUrl;
 
@@ -75,13 +76,24 @@ pub trait Ledger: Debug + Send + Sync + 'static {
     /// Starts a job, or goes on with the one of the same source, target, tenant and interaction;
     /// asks for a scan of its source. Answers its id.
     ///
-    /// A job that had ended begins a new run and takes up what it had left unfinished; with
-    /// `reload` it begins every object anew instead. A running one is joined.
+    /// A job that had ended begins a new run; with `reload` it begins every object anew. A running
+    /// one is joined. Either way what was left unfinished is taken up, parked units too, with all
+    /// attempts before it.
     /// Died before: nothing is started. After: the scan loop finds the job; starting again joins.
     async fn start_job(&self, start: &StartJob) -> Result<i64, LedgerError>;
 
+    /// The same for a load that is configured, not asked for: a job that was cancelled stays so,
+    /// parked units stay parked, and a listing is asked for only when none is under way and the
+    /// last one ended `interval` ago. Answers whether it was.
+    ///
+    /// Died before: nothing is started. After: the scan loop finds the job; the next call waits.
+    async fn keep_loaded(&self, start: &StartJob, interval: Duration) -> Result<bool, LedgerError>;
+
     /// One job with its counts.
     async fn job(&self, job_id: i64) -> Result<Job, LedgerError>;
+
+    /// Where a job stands, without its counts: quick however large it is.
+    async fn job_state(&self, job_id: i64) -> Result<JobState, LedgerError>;
 
     /// All jobs, the newest first.
     async fn jobs(&self) -> Result<Vec<Job>, LedgerError>;
@@ -89,7 +101,8 @@ pub trait Ledger: Debug + Send + Sync + 'static {
     /// All sources, in the order they became known.
     async fn sources(&self) -> Result<Vec<SourceStatus>, LedgerError>;
 
-    /// Takes rejected and doubtful inputs and parked units of a job up again.
+    /// Takes rejected and doubtful inputs and parked units of a job up again; not those of an
+    /// object that has changed since: starting the job loads its new version.
     ///
     /// Fails with [`LedgerError::NotNow`] for a cancelled job, and while a worker holds a unit
     /// that has such inputs. Died before: all errors are there still. After: their units are open;
@@ -109,8 +122,9 @@ pub trait Ledger: Debug + Send + Sync + 'static {
     async fn begin_scan(&self, reaches: &[String]) -> Result<Option<Scan>, LedgerError>;
 
     /// Registers a page of a listing and plans its loads for every running job of the source:
-    /// a new object has version 1, a changed one the next version; units of older versions are
-    /// rescinded. Also renews the leave.
+    /// a new object has version 1, a changed one the next version; unfinished units of older versions
+    /// are rescinded, of all jobs. Issues and counts go to the jobs that the listing is for. Also
+    /// renews the leave.
     ///
     /// Died before: the next scan lists the page again. After: so it does, and finds it unchanged.
     async fn register_page(&self, scan: &Scan, page: &Page) -> Result<Registered, LedgerError>;
@@ -130,17 +144,21 @@ pub trait Ledger: Debug + Send + Sync + 'static {
 
     // Workers: units.
 
-    /// Makes a worker known; answers its id. Marks workers stopped that gave no sign for 60 s.
+    /// Marks workers stopped that gave no sign for 60 s; answers how many. May be repeated.
+    async fn stop_silent_workers(&self) -> Result<u64, LedgerError>;
+
+    /// Makes a worker known; answers its id. Marks silent ones stopped.
     ///
     /// Died before or after: the worker registers again, under another id.
     async fn register_worker(&self, worker: &RegisterWorkerRequest) -> Result<i64, LedgerError>;
 
-    /// Notes that a worker is alive.
+    /// Notes that a worker is alive. Fails with [`LedgerError::NotFound`] where it is not known.
     async fn heartbeat(&self, worker_id: i64) -> Result<(), LedgerError>;
 
     /// Leases up to `max_units` units of running jobs (of `job_ids` only, unless that is empty) whose
     /// source has reach `""` or one of `reaches`: first those whose lease has expired, then open
-    /// ones, of the jobs least at work; none of `held_unit_ids`. Does not wait.
+    /// ones, of the jobs least at work; none of `held_unit_ids`. Does not wait. Fails with
+    /// [`LedgerError::NotFound`] for a worker that is not known.
     ///
     /// Died before: the units wait. After: they wait until the leases expire.
     async fn lease_units(&self, request: &LeaseUnitsRequest) -> Result<Vec<Unit>, LedgerError>;
@@ -148,28 +166,30 @@ pub trait Ledger: Debug + Send + Sync + 'static {
     /// Extends leases; answers for each whether it still holds. May be repeated.
     async fn renew(&self, leases: &[Lease]) -> Result<Vec<RenewedLease>, LedgerError>;
 
-    /// Makes outcomes durable. Where all ranges of the header are committed already, the commit is
-    /// a repeat and changes nothing; one without ranges is never known as a repeat.
+    /// Makes outcomes durable; where more of the unit is done by them, its attempts count anew. Where
+    /// all ranges of the header are committed already, the commit is a repeat and changes nothing; one
+    /// without ranges is never known as a repeat.
     ///
     /// Died before: the inputs are sent again under the next lease. After: they are not; the worker
     /// that got no answer repeats the commit.
     async fn commit_outcomes(&self, commit: &Commit) -> Result<(), LedgerError>;
 
     /// Ends a unit that was read to its end; with it its load, and its job, when they were waiting
-    /// for nothing else. A repeat under the same lease changes nothing.
+    /// for nothing else; answers which of them ended. A repeat under the same lease changes nothing.
     ///
-    /// Died before: the unit is leased again, has nothing to send, and is finished. After: nothing
-    /// is left to do.
+    /// Died before: the unit is leased again, has nothing to send, and is finished. After: a job that
+    /// is over by it is ended at once, or by the next worker that finds no work.
     async fn finish_unit(
         &self,
         lease: &Lease,
         lines: u64,
         decoded_bytes: u64,
-    ) -> Result<(), LedgerError>;
+    ) -> Result<Finished, LedgerError>;
 
     /// Hands a unit back unfinished.
     ///
-    /// Died before: the lease expires, with the same effect as a retry. After: nothing is left to do.
+    /// Died before: the lease expires, with the same effect as a retry. After: as with a unit that is
+    /// finished.
     async fn release_unit(
         &self,
         lease: &Lease,

@@ -74,7 +74,7 @@ impl Page {
 }
 
 /// What registering a page changed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Registered {
     /// Objects seen for the first time.
     pub new: u64,
@@ -82,6 +82,49 @@ pub struct Registered {
     pub changed: u64,
     /// Loads planned, over all jobs of the source.
     pub planned: u64,
+    /// The objects that are new or have changed.
+    pub news: Vec<ObjectNews>,
+}
+
+/// An object that is new (version 1) or has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectNews {
+    /// Bucket; `:local` for files.
+    pub bucket_name: String,
+    /// Full key.
+    pub key: String,
+    /// Stored size in bytes.
+    pub size: u64,
+    /// Its version now.
+    pub version: u32,
+}
+
+/// What ended with a unit.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Finished {
+    /// The load, when this was its last unit.
+    pub load: Option<FinishedLoad>,
+    /// The job, when it waited for nothing else.
+    pub ended_job: Option<i64>,
+}
+
+/// One version of an object, loaded to its end by one job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FinishedLoad {
+    /// The job.
+    pub job_id: i64,
+    /// Where the object lies.
+    pub source: Source,
+    /// Bucket; `:local` for files.
+    pub bucket_name: String,
+    /// Full key.
+    pub key: String,
+    /// The object's version.
+    pub version: u32,
+    /// Entries loaded.
+    pub loaded: u64,
+    /// Entries refused or in doubt.
+    pub rejected: u64,
 }
 
 /// The outcomes to make durable in one transaction; see `WorkService.CommitOutcomes`.

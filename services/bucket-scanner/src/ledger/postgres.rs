@@ -1,5 +1,6 @@
 //! The ledger in a schema of a PostgreSQL database.
 
+use std::fs::File;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +8,10 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection};
 use stoker_shared::clock::SharedClock;
+use url::Url;
 
-use super::error::{LedgerError, Place};
+use super::error::LedgerError;
+use super::explain::Place;
 use super::{Ledger, LedgerOptions, LedgerUrl};
 
 type Db = sqlx::Postgres;
@@ -52,6 +55,17 @@ const CONNECTIONS: u32 = 16;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// `server_version_num` of PostgreSQL 12.
 const OLDEST: i32 = 120_000;
+/// Parameters of a URL that name files; the first three as libpq spells them, the others as the
+/// driver takes them besides.
+const TLS_FILES: [&str; 7] = [
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "ssl-root-cert",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+];
 /// Any number, the same in every Stoker: makes processes that start together take turns.
 const MIGRATION_LOCK: i64 = 0x0053_544f_4b45_5201;
 
@@ -63,6 +77,7 @@ pub(super) async fn open(
     clock: SharedClock,
 ) -> Result<Arc<dyn Ledger>, LedgerError> {
     let schema = checked_schema(&options.schema)?;
+    tls_files_are_there(url)?;
     let shown = || LedgerUrl::Postgres(url.to_owned()).to_string();
     let parsed = PgConnectOptions::from_str(url);
     let mut connect = parsed
@@ -100,6 +115,28 @@ fn checked_schema(schema: &str) -> Result<&str, LedgerError> {
     }
 }
 
+/// The driver's own error for a missing file names none.
+fn tls_files_are_there(url: &str) -> Result<(), LedgerError> {
+    let Ok(url) = Url::parse(url) else {
+        return Ok(());
+    };
+    for (parameter, value) in url.query_pairs() {
+        let known = TLS_FILES.into_iter().find(|known| *known == parameter);
+        // A certificate may stand in the URL itself.
+        let Some(parameter) = known.filter(|_| !value.trim().starts_with("-----BEGIN")) else {
+            continue;
+        };
+        if let Err(e) = File::open(value.as_ref()) {
+            return Err(LedgerError::NoTlsFile {
+                parameter,
+                path: value.as_ref().into(),
+                reason: e.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn address(connect: &PgConnectOptions) -> String {
     let database = connect
         .get_database()
@@ -118,8 +155,11 @@ async fn look(connect: &PgConnectOptions, place: &Place) -> Result<(), LedgerErr
         let number: String = sqlx::query_scalar("SHOW server_version_num")
             .fetch_one(&mut conn)
             .await?;
+        let encoding: String = sqlx::query_scalar("SHOW server_encoding")
+            .fetch_one(&mut conn)
+            .await?;
         conn.close().await?;
-        Ok::<_, sqlx::Error>(number)
+        Ok::<_, sqlx::Error>((number, encoding))
     };
     let Ok(answer) = tokio::time::timeout(CONNECT_TIMEOUT, attempt).await else {
         let reason = format!("no answer in {} s", CONNECT_TIMEOUT.as_secs());
@@ -128,8 +168,15 @@ async fn look(connect: &PgConnectOptions, place: &Place) -> Result<(), LedgerErr
             reason,
         });
     };
-    let number = answer.map_err(|e| place.explain(LedgerError::Database(e)))?;
-    check_version(&number, place)
+    let (number, encoding) = answer.map_err(|e| place.explain(LedgerError::Database(e)))?;
+    check_version(&number, place)?;
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    Err(LedgerError::NotUtf8 {
+        place: place.show(),
+        encoding,
+    })
 }
 
 fn check_version(number: &str, place: &Place) -> Result<(), LedgerError> {

@@ -10,7 +10,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use stoker_shared::clock::SharedClock;
 use tokio::time::Instant;
 
-use super::error::{LedgerError, Place, is_busy};
+use super::error::{LedgerError, is_busy};
+use super::explain::Place;
 use super::{Ledger, LedgerOptions};
 
 type Db = sqlx::Sqlite;
@@ -65,8 +66,10 @@ pub(super) async fn open(
         }
         Some(path) => {
             make_file(path)?;
-            let write = pool(path, 1).await.map_err(explain)?;
-            (write, pool(path, READERS).await.map_err(explain)?)
+            // What is acknowledged outlives a loss of power, which NORMAL does not promise with this log.
+            let write = pool(path, 1, SqliteSynchronous::Full).await;
+            let read = pool(path, READERS, SqliteSynchronous::Normal);
+            (write.map_err(explain)?, read.await.map_err(explain)?)
         }
     };
     let ledger = steps::SqlLedger::new(write, read, clock, options, place);
@@ -105,16 +108,19 @@ fn make_file(path: &Path) -> Result<(), LedgerError> {
 fn connect_options() -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .busy_timeout(BUSY_TIMEOUT)
-        .synchronous(SqliteSynchronous::Normal)
         .foreign_keys(true)
 }
 
 /// Waits for others that open the file: the switch to the write-ahead log wants it alone, and SQLite
 /// answers "busy" at once there, whatever the time limit. https://www.sqlite.org/pragma.html#pragma_journal_mode
-async fn pool(path: &Path, connections: u32) -> Result<Pool, sqlx::Error> {
+async fn pool(
+    path: &Path,
+    connections: u32,
+    synchronous: SqliteSynchronous,
+) -> Result<Pool, sqlx::Error> {
     let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
-        match connect(path, connections).await {
+        match connect(path, connections, synchronous).await {
             Err(e) if is_busy(&e) && Instant::now() < deadline => {
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
@@ -123,9 +129,14 @@ async fn pool(path: &Path, connections: u32) -> Result<Pool, sqlx::Error> {
     }
 }
 
-async fn connect(path: &Path, connections: u32) -> Result<Pool, sqlx::Error> {
+async fn connect(
+    path: &Path,
+    connections: u32,
+    synchronous: SqliteSynchronous,
+) -> Result<Pool, sqlx::Error> {
     let connect = connect_options()
         .filename(path)
+        .synchronous(synchronous)
         .journal_mode(SqliteJournalMode::Wal);
     SqlitePoolOptions::new()
         .max_connections(connections)

@@ -99,6 +99,18 @@ pub(super) fn clean(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// A name that somebody else chose, cut to what an index takes: FHIR's ids and types have 64
+/// characters at most.
+pub(super) fn name(text: &str) -> Cow<'_, str> {
+    const MOST_BYTES: usize = 256;
+    if text.len() <= MOST_BYTES {
+        return clean(text);
+    }
+    let cut = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    let end = cut.take_while(|end| *end <= MOST_BYTES).last();
+    clean(text.get(..end.unwrap_or(0)).unwrap_or_default())
+}
+
 pub(super) fn timestamp(time: NaiveDateTime) -> Timestamp {
     let time = time.and_utc();
     Timestamp {
@@ -157,6 +169,14 @@ mod tests {
     fn keys_are_split_as_in_the_seed() {
         assert_eq!(split_key("a/b/c.json"), ("a/b/", "c.json"));
         assert_eq!(split_key("c.json"), ("/", "c.json"));
+    }
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        assert_eq!(name("a\0b"), "a\u{fffd}b");
+        assert_eq!(name(&"é".repeat(128)).len(), 256);
+        assert_eq!(name(&format!("x{}", "é".repeat(300))).len(), 255);
+        assert_eq!(name(&format!("\0{}", "x".repeat(300))).len(), 258);
     }
 
     #[test]

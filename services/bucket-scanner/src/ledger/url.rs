@@ -70,37 +70,50 @@ impl fmt::Debug for LedgerUrl {
     }
 }
 
-/// Stars in the place of what stands between `user:` and `@`, and of a `password` parameter.
+/// Stars in the place of what stands between `user:` and `@`, and of a `password` parameter. Where a
+/// URL cannot be told from its password, all of it is stars: a password may hold `/`, `?`, `#`, `@`.
 fn without_password(url: &str) -> String {
-    let (url, query) = match url.split_once('?') {
-        Some((url, query)) => (url, Some(query)),
-        None => (url, None),
+    let Some((scheme, rest)) = url.split_once("://") else {
+        let may_hold_one = url.contains(':') && url.contains('@');
+        return if may_hold_one { "***" } else { url }.to_owned();
     };
-    let mut shown = match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((before, host))) => {
-            let user = before.get(scheme.len() + 3..).unwrap_or_default();
-            match user.split_once(':') {
-                Some((name, _)) => format!("{scheme}://{name}:***@{host}"),
-                None => url.to_owned(),
-            }
-        }
-        _ => url.to_owned(),
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at(end);
+    let tail = without_parameter(tail);
+    let shown = match authority.rsplit_once('@') {
+        None => ends_with_port(authority).then(|| authority.to_owned()),
+        Some((user, host)) => Some(match user.split_once(':') {
+            Some((name, _)) => format!("{name}:***@{host}"),
+            None => authority.to_owned(),
+        }),
     };
-    if let Some(query) = query {
-        let parts: Vec<&str> = query
-            .split('&')
-            .map(|part| {
-                if part.starts_with("password=") {
-                    "password=***"
-                } else {
-                    part
-                }
-            })
-            .collect();
-        shown.push('?');
-        shown.push_str(&parts.join("&"));
+    match shown {
+        Some(shown) if !tail.contains('@') => format!("{scheme}://{shown}{tail}"),
+        _ => format!("{scheme}://***"),
     }
-    shown
+}
+
+/// Whether what follows the host's colon is a port, if there is one.
+fn ends_with_port(authority: &str) -> bool {
+    let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
+    authority.ends_with(']') || port.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn without_parameter(tail: &str) -> String {
+    let Some((path, query)) = tail.split_once('?') else {
+        return tail.to_owned();
+    };
+    let parts: Vec<&str> = query
+        .split('&')
+        .map(|part| {
+            if part.starts_with("password=") {
+                "password=***"
+            } else {
+                part
+            }
+        })
+        .collect();
+    format!("{path}?{}", parts.join("&"))
 }
 
 #[cfg(test)]
@@ -132,5 +145,25 @@ mod tests {
         }
         let wrong = "mysql://ann:secret@db/x".parse::<LedgerUrl>().unwrap_err();
         assert!(!wrong.to_string().contains("secret"), "{wrong}");
+        for text in [
+            "postgres://ann:sec?ret@db/x",
+            "postgres://ann:sec/ret@db/x",
+            "postgres://ann:sec#ret@db/x?sslmode=require",
+            "postgres://ann:1/sec@ret@db/x",
+            "postgres://ann:s@sec/ret@db/x",
+            "postgres://ann:sec?password=ret@db/x",
+            "mysql:ann:sec-ret@db/x",
+        ] {
+            let shown = without_password(text);
+            assert!(!shown.contains("sec") && !shown.contains("ret"), "{shown}");
+        }
+        for text in [
+            "postgres://db:5432/x?sslmode=require",
+            "postgres://[::1]/x",
+            "postgres:///x?host=/run/postgresql",
+            "/a/b",
+        ] {
+            assert_eq!(without_password(text), text);
+        }
     }
 }

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::watch::{self, Answers};
 use super::{check, status};
+use crate::announce::Announcer;
 use crate::ledger::{Ledger, StartJob};
 use crate::signals::Signals;
 
@@ -21,6 +22,7 @@ use crate::signals::Signals;
 pub(crate) struct Jobs {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) signals: Signals,
+    pub(crate) announcer: Announcer,
     pub(crate) reaches: Vec<String>,
 }
 
@@ -49,6 +51,7 @@ impl JobService for Jobs {
             .start_job(&start)
             .await
             .map_err(|e| status(&e))?;
+        self.announcer.job_started(job_id);
         self.signals.scan_wanted();
         self.signals.work_planned();
         let job = self.ledger.job(job_id).await.map_err(|e| status(&e))?;
@@ -129,6 +132,7 @@ impl JobService for Jobs {
             .map_err(|e| status(&e))?;
         self.signals.job_changed();
         let job = self.ledger.job(job_id).await.map_err(|e| status(&e))?;
+        self.announcer.job_ended(job_id, job.state());
         Ok(Response::new(CancelJobResponse { job: Some(job) }))
     }
 

@@ -1,7 +1,7 @@
 //! The ledger over gRPC.
 
-use stoker_proto::common::v1::Interaction;
-use stoker_shared::object_store;
+use stoker_proto::common::v1::{Interaction, Source};
+use stoker_shared::object_store::Stores;
 use stoker_shared::retry::Retry;
 use tonic::Status;
 use url::Url;
@@ -40,11 +40,14 @@ fn status(error: &LedgerError) -> Status {
 /// Whether a load can be started here; what is wrong with it, for a person. Spells its URLs the
 /// one way that the ledger knows them by.
 pub(crate) fn check(start: &mut StartJob, reaches: &[String]) -> Result<(), String> {
+    texts_can_be_kept(start)?;
     let source = &mut start.source;
-    if source.uri.len() > "file:///".len() {
+    // A slash at the end of a prefix in a bucket makes it another prefix.
+    if source.uri.starts_with("file://") && source.uri.len() > "file:///".len() {
         source.uri.truncate(source.uri.trim_end_matches('/').len());
     }
-    object_store::open(source).map_err(|e| e.to_string())?;
+    Stores::default().open(source).map_err(|e| e.to_string())?;
+    is_one_place(source)?;
     if !source.reach.is_empty() && !reaches.contains(&source.reach) {
         return Err(format!(
             "{}: lies on {:?}, which this scanner cannot read; start the load there, or name a \
@@ -73,9 +76,46 @@ pub(crate) fn check(start: &mut StartJob, reaches: &[String]) -> Result<(), Stri
     }
 }
 
+/// PostgreSQL takes no U+0000, and its indexes no texts of more than about 2700 bytes in one row.
+fn texts_can_be_kept(start: &StartJob) -> Result<(), String> {
+    for (what, text, most) in [
+        ("source's URI", &start.source.uri, 2000),
+        ("source's reach", &start.source.reach, 250),
+        ("target's base URL", &start.target.base_url, 2000),
+        ("tenant", &start.target.tenant, 250),
+    ] {
+        if text.len() > most {
+            return Err(format!("the {what} is longer than {most} bytes"));
+        }
+        if text.contains(char::is_control) {
+            return Err(format!("the {what} holds a control character"));
+        }
+    }
+    Ok(())
+}
+
+/// Two hosts, or two working folders, must not take one name for the same folder.
+fn is_one_place(source: &Source) -> Result<(), String> {
+    let wrong = |why: &str| Err(format!("{}: {why}", source.uri));
+    let Some(path) = source.uri.strip_prefix("file://") else {
+        return if source.reach.is_empty() {
+            Ok(())
+        } else {
+            wrong("a bucket can be read from anywhere; leave its reach empty")
+        };
+    };
+    if !path.starts_with('/') {
+        wrong("is not an absolute path; a folder is file:///and/its/path")
+    } else if source.reach.is_empty() {
+        wrong("a folder needs the name of its host, or of the mount it lies on, as its reach")
+    } else {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use stoker_proto::common::v1::{Source, Target};
+    use stoker_proto::common::v1::Target;
 
     use super::*;
 
@@ -113,6 +153,18 @@ mod tests {
             ("file:///a", "ftp://fhir", "http:// or https://"),
             ("file:///a", "http://ann:pw@fhir/", "no user or password"),
             ("file:///a", "http://fhir?x=1", "end with its path"),
+            ("file://a/b", "http://fhir", "not an absolute path"),
+            ("file://", "http://fhir", "not an absolute path"),
+            (
+                "file:///a\0b",
+                "http://fhir",
+                "URI holds a control character",
+            ),
+            (
+                "file:///a",
+                "http://fhir/\n",
+                "base URL holds a control character",
+            ),
         ] {
             let problem = check(&mut start(uri, base_url), &["here".to_owned()]).unwrap_err();
             assert!(problem.contains(expected), "{problem}");
@@ -120,6 +172,18 @@ mod tests {
         }
         let problem = check(&mut start("file:///a", "http://fhir"), &[]).unwrap_err();
         assert!(problem.contains("cannot read"), "{problem}");
+        let here = ["here".to_owned()];
+        let long = format!("http://fhir/{}", "x".repeat(2000));
+        let problem = check(&mut start("file:///a", &long), &here).unwrap_err();
+        assert!(problem.contains("longer than 2000"), "{problem}");
+        let mut load = start("file:///a", "http://fhir");
+        load.target.tenant = "t".repeat(251);
+        let problem = check(&mut load, &here).unwrap_err();
+        assert!(problem.contains("tenant is longer"), "{problem}");
+        let mut load = start("file:///a", "http://fhir");
+        load.source.reach.clear();
+        let problem = check(&mut load, &here).unwrap_err();
+        assert!(problem.contains("as its reach"), "{problem}");
         let mut load = start("file:///a", "http://fhir");
         load.interaction = Interaction::Unspecified;
         assert!(check(&mut load, &["here".to_owned()]).is_err());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stoker_proto::ledger::v1::{LoadError, QuarantinePart, WatchJobResponse};
+use stoker_proto::ledger::v1::{JobState, LoadError, QuarantinePart, WatchJobResponse};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -59,7 +59,7 @@ async fn follow(
         let asked = Instant::now();
         let job = ledger.job(job_id).await.map_err(|e| status(&e))?;
         let took = asked.elapsed();
-        let over = is_over(job.state());
+        let state = job.state();
         if shown.as_ref() != Some(&job) {
             shown = Some(job.clone());
             if sender
@@ -70,13 +70,26 @@ async fn follow(
                 return Ok(());
             }
         }
-        if over {
+        if is_over(state) {
             return Ok(());
         }
-        sleep(PAUSE.max(took * COUNTING_SHARE)).await;
-        // Either way it is time to look again.
-        let _ = timeout(LOOK_AGAIN, changes.changed()).await;
+        let count_again = asked + PAUSE.max(took * COUNTING_SHARE);
+        loop {
+            sleep(PAUSE).await;
+            // Either way it is time to look again.
+            let _ = timeout(LOOK_AGAIN, changes.changed()).await;
+            // Of a large job only the state, until it may be counted again: its end is shown soon.
+            if Instant::now() >= count_again || changed(ledger, job_id, state).await? {
+                break;
+            }
+        }
     }
+}
+
+/// Whether a job's state is another than the one shown.
+async fn changed(ledger: &dyn Ledger, job_id: i64, shown: JobState) -> Result<bool, Status> {
+    let state = ledger.job_state(job_id).await;
+    Ok(state.map_err(|e| status(&e))? != shown)
 }
 
 /// Sends all errors of a job, page by page.

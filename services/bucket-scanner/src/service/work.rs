@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::status;
+use crate::announce::Announcer;
 use crate::ledger::{Commit, Ledger, LedgerError};
 use crate::metrics::ScannerMetrics;
 use crate::signals::Signals;
@@ -26,8 +27,6 @@ const HEARTBEAT_MS: u32 = 5000;
 const MAX_UNITS: u32 = 1000;
 /// Longest wait of one lease call.
 const MAX_WAIT: Duration = Duration::from_mins(1);
-/// A waiting call looks again so often: leases expire, pauses end, other scanners plan.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// A commit up to this size is held in memory beside others, a larger one alone.
 const SMALL_COMMIT_BYTES: usize = 4 << 20;
 /// Most bytes of one commit: above the largest input there can be.
@@ -42,8 +41,11 @@ const PART_TIME: Duration = Duration::from_secs(30);
 pub(crate) struct Work {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) signals: Signals,
+    pub(crate) announcer: Announcer,
     pub(crate) metrics: ScannerMetrics,
     pub(crate) lease: Duration,
+    /// A waiting call looks again so often: leases expire, pauses end, other scanners plan.
+    pub(crate) look_again: Duration,
     pub(crate) big_commits: Arc<Semaphore>,
 }
 
@@ -93,7 +95,7 @@ impl WorkService for Work {
             }
             tokio::select! {
                 () = planned => {}
-                () = sleep_until(deadline.min(Instant::now() + LOOK_AGAIN)) => {}
+                () = sleep_until(deadline.min(Instant::now() + self.look_again)) => {}
                 () = self.signals.stopping.cancelled() => {}
             }
         }
@@ -131,7 +133,8 @@ impl WorkService for Work {
             decoded_bytes,
         } = request.into_inner();
         let lease = named(lease)?;
-        self.written(self.ledger.finish_unit(&lease, lines, decoded_bytes).await)?;
+        let finished = self.ledger.finish_unit(&lease, lines, decoded_bytes).await;
+        self.announcer.finished(self.written(finished)?);
         Ok(Response::new(FinishUnitResponse {}))
     }
 
@@ -158,9 +161,9 @@ fn named(lease: Option<Lease>) -> Result<Lease, Status> {
 
 impl Work {
     /// Notes a write under a lease.
-    fn written(&self, result: Result<(), LedgerError>) -> Result<(), Status> {
+    fn written<T>(&self, result: Result<T, LedgerError>) -> Result<T, Status> {
         match &result {
-            Ok(()) => self.signals.job_changed(),
+            Ok(_) => self.signals.job_changed(),
             Err(LedgerError::LeaseLost { .. }) => {
                 self.metrics.leases_lost.inc();
             }

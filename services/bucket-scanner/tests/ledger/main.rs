@@ -7,11 +7,14 @@
 
 mod errors;
 mod jobs;
+mod keeping;
+mod look;
 mod model;
 mod objects;
 mod opening;
 mod outcomes;
 mod postgres;
+mod race;
 mod work;
 mod world;
 
@@ -38,6 +41,31 @@ macro_rules! conformance {
     };
 }
 
+/// For tests that look into the tables, which nobody else can do in memory.
+macro_rules! looked_into {
+    ($($module:ident::$name:ident,)*) => {
+        mod in_sqlite_file {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                crate::$module::$name(crate::world::World::sqlite_file().await).await;
+            })*
+        }
+        mod in_postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                crate::$module::$name(crate::world::World::postgres().await).await;
+            })*
+        }
+    };
+}
+
+looked_into! {
+    look::a_load_says_how_it_ended,
+    look::silent_workers_are_shown_as_stopped,
+    look::a_unit_of_a_load_that_counts_no_more_is_not_leased,
+    race::everybody_at_once_breaks_nothing,
+}
+
 conformance! {
     jobs::a_job_goes_from_scanning_to_done,
     jobs::a_second_load_finds_nothing_to_do,
@@ -50,6 +78,14 @@ conformance! {
     jobs::an_unfinished_reload_starts_anew,
     jobs::unknown_jobs_are_told,
     jobs::sources_show_their_last_scan,
+    keeping::a_configured_load_leaves_a_cancelled_job_alone,
+    keeping::a_configured_load_leaves_parked_units_parked,
+    keeping::a_listing_may_take_longer_than_the_pause_between_two,
+    keeping::a_listing_tells_nothing_of_jobs_it_is_not_for,
+    keeping::a_job_that_is_over_keeps_its_numbers,
+    keeping::a_changed_object_is_new_for_every_running_job,
+    keeping::a_unit_that_gets_on_is_never_given_up,
+    keeping::a_start_gives_all_attempts_anew,
     objects::odd_keys_come_back_as_they_were,
     objects::a_changed_object_gets_the_next_version,
     objects::a_page_listed_again_changes_nothing,
@@ -72,7 +108,9 @@ conformance! {
     work::a_worker_may_work_for_named_jobs_only,
     work::a_small_job_is_not_held_up,
     work::silent_workers_are_known,
+    work::an_unknown_worker_is_told_to_register,
     outcomes::a_commit_keeps_everything,
+    outcomes::long_names_are_cut,
     outcomes::a_repeated_commit_changes_nothing,
     outcomes::a_lost_lease_commits_nothing,
     outcomes::contradictory_commits_are_refused,

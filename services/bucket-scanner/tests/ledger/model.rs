@@ -196,8 +196,11 @@ impl Run {
         let model = &mut self.units[*n];
         if model.leased_under(lease) {
             result.unwrap();
-            if model.done.insert(piece) && refused {
-                model.refused.insert(piece);
+            if model.done.insert(piece) {
+                model.attempts = 1;
+                if refused {
+                    model.refused.insert(piece);
+                }
             }
         } else {
             assert!(

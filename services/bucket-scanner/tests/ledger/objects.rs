@@ -64,7 +64,8 @@ pub(crate) async fn a_changed_object_gets_the_next_version(world: World) {
             Registered {
                 new: 0,
                 changed: 1,
-                planned: 1
+                planned: 1,
+                ..Registered::default()
             }
         );
         let lost = world
@@ -100,7 +101,8 @@ pub(crate) async fn a_page_listed_again_changes_nothing(world: World) {
         Registered {
             new: 1,
             changed: 0,
-            planned: 1
+            planned: 1,
+            ..Registered::default()
         }
     );
     let again = world.register(&scan, &objects).await.unwrap();
@@ -148,7 +150,8 @@ pub(crate) async fn a_full_page_is_registered(world: World) {
         Registered {
             new: 500,
             changed: 0,
-            planned: 500
+            planned: 500,
+            ..Registered::default()
         }
     );
     let changed: Vec<_> = objects
@@ -164,7 +167,8 @@ pub(crate) async fn a_full_page_is_registered(world: World) {
         Registered {
             new: 0,
             changed: 500,
-            planned: 500
+            planned: 500,
+            ..Registered::default()
         }
     );
     assert_eq!(world.run(job).await.bytes, 5500);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bucket_scanner::ledger::{self, Ledger, LedgerError, LedgerOptions, LedgerUrl};
 use stoker_shared::clock::SystemClock;
 
-use crate::world::{World, object};
+use crate::world::{World, object, start};
 
 pub(crate) async fn open(url: &LedgerUrl) -> Result<Arc<dyn Ledger>, LedgerError> {
     ledger::open(url, &LedgerOptions::default(), Arc::new(SystemClock)).await
@@ -97,6 +97,38 @@ async fn a_newer_ledger_is_not_touched() {
         matches!(error, LedgerError::TooNew { version: 999, .. }),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn an_older_ledger_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+    let pool = sqlx::SqlitePool::connect_with(options.create_if_missing(true))
+        .await
+        .unwrap();
+    let first = concat!(
+        include_str!("../../migrations/sqlite/0001_ledger.sql"),
+        include_str!("../../migrations/common/0002_resource_types.sql"),
+        "CREATE TABLE stoker_schema_versions
+           (version BIGINT PRIMARY KEY, applied TIMESTAMP NOT NULL);
+         INSERT INTO stoker_schema_versions VALUES (1, '2024-01-01 00:00:00'),
+           (2, '2024-01-01 00:00:00');
+         INSERT INTO sources (uri, reach, added) VALUES ('file:///data', '', '2024-01-01 00:00:00');
+         INSERT INTO jobs VALUES (1, 1, 'http://fhir/a', '', 'auto', 'done', '',
+           '2024-01-01 00:00:00', '2024-01-01 00:00:00', '2024-01-01 00:00:00', 1, FALSE, 1, 1, 1,
+           0, 0);"
+    );
+    sqlx::raw_sql(first).execute(&pool).await.unwrap();
+    for _ in 0..2 {
+        let ledger = open_at(&path).await.unwrap();
+        let jobs = ledger.jobs().await.unwrap();
+        assert_eq!((jobs.len(), jobs[0].job_id), (1, 1));
+    }
+    let ledger = open_at(&path).await.unwrap();
+    let interval = std::time::Duration::from_mins(5);
+    let asked = ledger.keep_loaded(&start(), interval).await.unwrap();
+    assert!(asked, "when it was last listed is not known");
 }
 
 #[tokio::test]

@@ -85,6 +85,30 @@ pub(crate) async fn a_commit_keeps_everything(world: World) {
     assert_eq!((errors[1].http_status, errors[1].quarantined_bytes), (0, 0));
 }
 
+pub(crate) async fn long_names_are_cut(world: World) {
+    let (job, unit) = one_unit(&world).await;
+    let long = "é\0".repeat(5000);
+    let mut commit = commit(&unit, 0..20);
+    commit.header.counts = vec![count(&long, [1, 0, 1, 0])];
+    for (kind, offset) in [(OutcomeKind::Created, 0), (OutcomeKind::Rejected, 10)] {
+        commit.outcomes.push(EntryOutcome {
+            resource_type: long.clone(),
+            logical_id: long.clone(),
+            ..outcome(kind, offset, None)
+        });
+    }
+    world.ledger.commit_outcomes(&commit).await.unwrap();
+    let counts = world.run(job).await.counts;
+    assert_eq!(counts.len(), 1);
+    assert!(long.starts_with(&counts[0].resource_type[..2]));
+    assert_eq!((counts[0].created, counts[0].rejected), (1, 1));
+    let errors = world.errors(job, true).await;
+    assert_eq!(errors[0].resource_type, counts[0].resource_type);
+    world.finish(&unit).await.unwrap();
+    world.ledger.retry_job(job).await.unwrap();
+    assert_eq!(world.run(job).await.counts[0].rejected, 0);
+}
+
 pub(crate) async fn a_repeated_commit_changes_nothing(world: World) {
     let (job, unit) = one_unit(&world).await;
     let first = rejecting(&unit, 0..50, &[20]);

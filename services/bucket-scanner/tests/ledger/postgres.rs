@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use bucket_scanner::ledger::{self, LedgerError, LedgerOptions, LedgerUrl};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Connection, Row};
 use stoker_proto::ledger::v1::OutcomeKind;
 use stoker_shared::clock::SystemClock;
+use stoker_shared::retry::Retry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::opening::{open, open_at_once};
-use crate::world::{Database, World, commit, count, object, outcome};
+use crate::world::{Database, World, commit, count, object, outcome, start};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_processes_may_open_a_new_schema_at_once() {
@@ -42,9 +43,10 @@ async fn two_schemas_are_two_ledgers() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_named() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    // Bound, so that nobody else takes it, and not listening.
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = taken.local_addr().unwrap().port();
     let url = LedgerUrl::Postgres(format!("postgres://ann:secret@127.0.0.1:{port}/x"));
     let error = open(&url).await.unwrap_err();
     assert!(matches!(error, LedgerError::Unreachable { .. }), "{error}");
@@ -86,6 +88,82 @@ async fn missing_rights_are_named() {
         .unwrap();
     let error = error.unwrap_err();
     assert!(matches!(error, LedgerError::LacksRights { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_hold_every_text_is_refused() {
+    let latin = "ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'";
+    let database = Database::create_as(latin).await;
+    let url = LedgerUrl::Postgres(database.url.clone());
+    let error = open(&url).await.unwrap_err().to_string();
+    assert!(error.contains("text as LATIN1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_missing_file_of_a_certificate_is_named() {
+    for parameter in ["sslrootcert", "sslcert", "sslkey"] {
+        let url = format!("postgres://ann:secret@127.0.0.1:1/x?{parameter}=/no/such.pem");
+        let error = open(&LedgerUrl::Postgres(url)).await.unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("/no/such.pem") && text.contains(parameter),
+            "{text}"
+        );
+        assert_eq!(error.retry(), Retry::Never);
+    }
+}
+
+#[tokio::test]
+async fn tls_that_cannot_be_had_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut request = [0; 8];
+        client.read_exact(&mut request).await.unwrap();
+        client.write_all(b"N").await.unwrap();
+    });
+    let url = format!("postgres://ann:secret@127.0.0.1:{port}/x?sslmode=require");
+    let error = open(&LedgerUrl::Postgres(url)).await.unwrap_err();
+    server.await.unwrap();
+    let text = error.to_string();
+    assert!(
+        text.contains(&port.to_string()) && text.contains("sslmode"),
+        "{text}"
+    );
+}
+
+async fn set(database: &Database, setting: &str) {
+    let name = database.url.rsplit_once('/').unwrap().1;
+    let sql = format!("ALTER DATABASE {name} SET {setting}");
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(&mut database.connect().await)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_the_server_cannot_do_at_the_moment_may_be_tried_again() {
+    let database = Database::create().await;
+    let job = World::on(&database).await.start(&start()).await;
+    set(&database, "lock_timeout = '100ms'").await;
+    let world = World::on(&database).await;
+    let mut conn = database.connect().await;
+    let mut rival = conn.begin().await.unwrap();
+    let lock = "SELECT job_id FROM fhirbucket.jobs FOR UPDATE";
+    sqlx::raw_sql(lock).execute(&mut *rival).await.unwrap();
+    let error = world.ledger.cancel_job(job).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Unserved { .. }), "{error}");
+    assert_eq!(error.retry(), Retry::After(None));
+    rival.rollback().await.unwrap();
+    world.ledger.cancel_job(job).await.unwrap();
+
+    set(&database, "default_transaction_read_only = on").await;
+    let url = LedgerUrl::Postgres(database.url.clone());
+    let world = open(&url).await.unwrap();
+    let error = world.start_job(&start()).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Standby { .. }), "{error}");
+    assert_eq!(error.retry(), Retry::After(None));
 }
 
 /// Answers the first message of one client as PostgreSQL does when it refuses it.

@@ -337,9 +337,33 @@ pub(crate) async fn silent_workers_are_known(world: World) {
     let first = world.worker().await;
     world.advance(30);
     world.ledger.heartbeat(first).await.unwrap();
-    world.advance(61);
+    world.advance(59);
+    assert_eq!(world.ledger.stop_silent_workers().await.unwrap(), 0);
+    world.advance(2);
     let second = world.worker().await;
     assert_ne!(first, second);
+    let stopped = world.ledger.stop_silent_workers().await.unwrap();
+    assert_eq!(stopped, 0, "the registration has stopped the first");
     // It was only slow.
     world.ledger.heartbeat(first).await.unwrap();
+    world.advance(60);
+    assert_eq!(world.ledger.stop_silent_workers().await.unwrap(), 2);
+    assert_eq!(world.ledger.stop_silent_workers().await.unwrap(), 0);
+}
+
+pub(crate) async fn an_unknown_worker_is_told_to_register(world: World) {
+    world.job_over(&[object("/data/a.ndjson", 100)]).await;
+    for max_units in [0, 1] {
+        let request = LeaseUnitsRequest {
+            worker_id: 7,
+            max_units,
+            ..LeaseUnitsRequest::default()
+        };
+        let error = world.ledger.lease_units(&request).await.unwrap_err();
+        let unknown = matches!(error, LedgerError::NotFound { what: "worker", .. });
+        assert!(unknown, "{error}");
+        let text = "worker 7 is not known here; register again";
+        assert_eq!(error.to_string(), text);
+    }
+    assert_eq!(world.ledger.unit_counts().await.unwrap().open, 1);
 }

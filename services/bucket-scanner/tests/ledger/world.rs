@@ -108,7 +108,16 @@ impl World {
             objects: objects.to_vec(),
             ..Page::default()
         };
-        self.ledger.register_page(scan, &page).await
+        let registered = self.ledger.register_page(scan, &page).await?;
+        assert_eq!(
+            registered.news.len() as u64,
+            registered.new + registered.changed
+        );
+        // What a test compares are the counts.
+        Ok(Registered {
+            news: Vec::new(),
+            ..registered
+        })
     }
 
     /// A job over some objects, scanned.
@@ -142,7 +151,10 @@ impl World {
     }
 
     pub(crate) async fn finish(&self, unit: &Unit) -> Result<(), LedgerError> {
-        self.ledger.finish_unit(lease_of(unit), 1, 10).await
+        self.ledger
+            .finish_unit(lease_of(unit), 1, 10)
+            .await
+            .map(drop)
     }
 
     /// Leases and finishes everything there is.
@@ -323,6 +335,11 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) async fn create() -> Self {
+        Self::create_as("").await
+    }
+
+    /// With more words of `CREATE DATABASE`.
+    pub(crate) async fn create_as(how: &str) -> Self {
         let server = std::env::var("STOKER_TEST_POSTGRES").unwrap_or_else(|_| {
             panic!(
                 "STOKER_TEST_POSTGRES is not set: run `make test`, or set it to the URL of a \
@@ -331,7 +348,7 @@ impl Database {
         });
         let name = format!("ledger_{}", uuid::Uuid::new_v4().simple());
         let mut conn = PgConnection::connect(&server).await.unwrap();
-        let create = format!("CREATE DATABASE {name}");
+        let create = format!("CREATE DATABASE {name} {how}");
         sqlx::raw_sql(AssertSqlSafe(create))
             .execute(&mut conn)
             .await

@@ -3,17 +3,30 @@
 use std::time::Duration;
 
 use bucket_scanner::Config;
-use futures::StreamExt;
-use futures::stream;
+use futures::{Stream, StreamExt, stream};
 use stoker_proto::ledger::v1::RenewLeasesRequest;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use crate::{folder, parts, serve};
 
-const SOON: Duration = Duration::from_secs(10);
-/// Long enough for the server to have read what it will.
-const SETTLED: Duration = Duration::from_millis(500);
+const SOON: Duration = Duration::from_secs(30);
+/// A header, the outcomes, and a part for each of 5 MiB: with the last of them the server has to
+/// have read, or to wait for its turn with, more than 4 MiB.
+const ABOVE_SMALL: usize = 2 + 5;
+
+/// The parts, and how many of them the connection has taken: it takes one more only when the server
+/// has read most of those before.
+fn counted<T>(parts: Vec<T>) -> (impl Stream<Item = T>, watch::Receiver<usize>) {
+    let (taken, count) = watch::channel(0);
+    let parts = stream::iter(parts).inspect(move |_| taken.send_modify(|n| *n += 1));
+    (parts, count)
+}
+
+async fn reaches(mut count: watch::Receiver<usize>, parts: usize) {
+    let reached = count.wait_for(|taken| *taken >= parts);
+    timeout(SOON, reached).await.unwrap().unwrap();
+}
 
 #[tokio::test]
 async fn leases_are_renewed_while_large_commits_wait() {
@@ -34,19 +47,20 @@ async fn leases_are_renewed_while_large_commits_wait() {
         gate.await.unwrap();
         last
     });
-    let first = stream::iter(begun).chain(last);
+    let (begun, taken) = counted(begun);
+    let first = begun.chain(last);
     let mut work = service.work.clone();
     let first = tokio::spawn(async move { work.commit_outcomes(first).await });
-    tokio::time::sleep(SETTLED).await;
-    let waiting: Vec<_> = units[1..]
-        .iter()
-        .map(|unit| {
-            let commit = stream::iter(parts(unit, &quarantine));
-            let mut work = service.work.clone();
-            tokio::spawn(async move { work.commit_outcomes(commit).await })
-        })
-        .collect();
-    tokio::time::sleep(SETTLED).await;
+    reaches(taken, 2 + quarantine.len() - 1).await;
+    let mut waiting = Vec::new();
+    for unit in &units[1..] {
+        let (commit, taken) = counted(parts(unit, &quarantine));
+        let mut work = service.work.clone();
+        waiting.push(tokio::spawn(
+            async move { work.commit_outcomes(commit).await },
+        ));
+        reaches(taken, ABOVE_SMALL).await;
+    }
 
     let leases: Vec<_> = units.iter().filter_map(|unit| unit.lease.clone()).collect();
     let renewed = service.work.renew_leases(RenewLeasesRequest { leases });

@@ -5,11 +5,13 @@
 )]
 
 mod calls;
+mod faults;
 mod large_commits;
+mod waiting;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bucket_scanner::{Config, Error, Scanner};
 use bytes::Bytes;
@@ -30,22 +32,22 @@ use stoker_shared::health::Metrics;
 use stoker_shared::object_store::host_name;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
 
 pub(crate) struct Service {
     pub(crate) jobs: JobServiceClient<Channel>,
     pub(crate) work: WorkServiceClient<Channel>,
     metrics: Metrics,
-    stop: CancellationToken,
-    ended: JoinHandle<Result<(), Error>>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) ended: JoinHandle<Result<(), Error>>,
 }
 
-pub(crate) async fn serve(config: Config) -> Service {
-    let config = Config {
-        ledger: Some("none".parse().unwrap()),
-        ..config
-    };
-    let scanner = Scanner::open(&config, Arc::new(SystemClock)).await.unwrap();
+/// With a ledger in memory, unless the configuration names one.
+pub(crate) async fn serve(mut config: Config) -> Service {
+    config.ledger = config.ledger.or_else(|| "none".parse().ok());
+    serve_with(Scanner::open(&config, Arc::new(SystemClock)).await.unwrap())
+}
+
+pub(crate) fn serve_with(scanner: Scanner) -> Service {
     let metrics = Metrics::default();
     scanner.metrics().register(&metrics);
     let stop = CancellationToken::new();
@@ -97,6 +99,13 @@ impl Service {
     }
 
     pub(crate) async fn lease(&mut self, wait_ms: u32) -> Vec<Unit> {
+        let request = self.lease_request(wait_ms).await;
+        let answer = self.work.lease_units(request).await.unwrap();
+        answer.into_inner().units
+    }
+
+    /// A worker's that is new.
+    pub(crate) async fn lease_request(&mut self, wait_ms: u32) -> LeaseUnitsRequest {
         let worker = RegisterWorkerRequest {
             hostname: "h".to_owned(),
             ..Default::default()
@@ -108,19 +117,27 @@ impl Service {
             .unwrap()
             .into_inner();
         assert_eq!((worker.lease_ms, worker.heartbeat_ms), (60_000, 5000));
-        let request = LeaseUnitsRequest {
+        LeaseUnitsRequest {
             worker_id: worker.worker_id,
             max_units: 10,
             wait_ms,
             reaches: vec![host_name()],
             ..Default::default()
-        };
-        self.work
-            .lease_units(request)
-            .await
+        }
+    }
+
+    /// The job as it ends.
+    pub(crate) async fn end_of(&mut self, job_id: i64) -> Job {
+        let watch = WatchJobRequest { job_id };
+        let watched = self.jobs.watch_job(watch).await.unwrap().into_inner();
+        let states: Vec<_> = watched.collect().await;
+        states
+            .into_iter()
+            .next_back()
             .unwrap()
-            .into_inner()
-            .units
+            .unwrap()
+            .job
+            .unwrap()
     }
 }
 
@@ -247,66 +264,10 @@ async fn a_folder_is_loaded_from_start_to_end() {
 }
 
 #[tokio::test]
-async fn a_waiting_worker_is_woken_by_new_work() {
-    let folder = folder();
-    let mut service = serve(Config::default()).await;
-    assert!(service.lease(0).await.is_empty());
-    let mut jobs = service.jobs.clone();
-    let request = load(folder.path());
-    let begun = Instant::now();
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        jobs.start_job(request).await.unwrap();
-    });
-    assert_eq!(service.lease(30_000).await.len(), 1);
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begun.elapsed()
-    );
-}
-
-#[tokio::test]
-async fn a_stop_ends_calls_that_wait() {
-    let mut service = serve(Config::default()).await;
-    let folder = folder();
-    let job_id = service.start(folder.path()).await.job_id;
-    assert_eq!(service.lease(10_000).await.len(), 1);
-    let watch = service
-        .jobs
-        .watch_job(WatchJobRequest { job_id })
-        .await
-        .unwrap();
-    let stop = service.stop.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        stop.cancel();
-    });
-    let begun = Instant::now();
-    let watching = watch
-        .into_inner()
-        .filter_map(|answer| async { answer.err() });
-    let faults: Vec<_> = watching.collect().await;
-    assert_eq!(faults[0].code(), Code::Unavailable);
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begun.elapsed()
-    );
-    service.ended.await.unwrap().unwrap();
-}
-
-#[tokio::test]
 async fn a_folder_that_is_not_there_fails_its_job() {
     let mut service = serve(Config::default()).await;
     let job = service.start(Path::new("/no/such/folder")).await;
-    let watch = WatchJobRequest { job_id: job.job_id };
-    let watched = service.jobs.watch_job(watch).await.unwrap().into_inner();
-    let states: Vec<Job> = watched
-        .map(|answer| answer.unwrap().job.unwrap())
-        .collect()
-        .await;
-    let last = states.last().unwrap();
+    let last = service.end_of(job.job_id).await;
     assert_eq!(last.state(), JobState::Failed);
     assert!(
         last.reason.contains("/no/such/folder: not found"),

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use stoker_proto::common::v1::Interaction;
 
-use super::header::{self, BadInput};
+use super::header::{self, BadInput, Header};
 use crate::input::{Ask, Input, OwnBundle, Place};
 
 /// What one JSON text asks for.
@@ -72,6 +72,10 @@ struct EntryRequest {
     url: Option<String>,
     #[serde(rename = "ifNoneExist")]
     if_none_exist: Option<String>,
+    #[serde(rename = "ifMatch")]
+    if_match: Option<String>,
+    #[serde(rename = "ifNoneMatch")]
+    if_none_match: Option<String>,
 }
 
 impl Documents {
@@ -92,7 +96,7 @@ impl Documents {
             },
             Ok(head) => {
                 let resource_type = self.intern(&head.resource_type);
-                let ask = self.ask(head.id);
+                let ask = self.ask(&head);
                 Document::Resources(vec![finish(json.clone(), place, resource_type, ask)])
             }
             Err(why) => self.refuse(json, place, why),
@@ -163,24 +167,26 @@ impl Documents {
         match head {
             Ok(head) => {
                 let resource_type = self.intern(&head.resource_type);
-                let ask = self.ask(head.id);
+                let ask = self.ask(&head);
                 finish(json.clone(), place, resource_type, ask)
             }
             Err(why) => Err(self.reject(json, place, why)),
         }
     }
 
-    fn ask(&self, id: Option<Cow<'_, str>>) -> Result<Ask, BadInput> {
-        match (self.interaction, id) {
-            (Interaction::Create, _) => Ok(Ask::Post),
-            (_, Some(id)) => Ok(Ask::Put { id: id.into() }),
-            (Interaction::Update, None) => Err(BadInput::NoId),
-            (_, None) => Ok(Ask::Post),
+    fn ask(&self, head: &Header<'_>) -> Result<Ask, BadInput> {
+        if self.interaction == Interaction::Create {
+            return Ok(Ask::Post);
+        }
+        match head.id()? {
+            Some(id) => Ok(Ask::Put { id: id.into() }),
+            None if self.interaction == Interaction::Update => Err(BadInput::NoId),
+            None => Ok(Ask::Post),
         }
     }
 
     /// Type of an entry, whether asking it twice is safe (`PUT`, `DELETE`, `GET` and conditional creates
-    /// are), and the key of what it writes, as far as its URL tells.
+    /// are, unless they name the version they replace), and the key of what it writes, as far as its URL tells.
     fn look_at_entry(&mut self, raw: &RawValue) -> (Arc<str>, bool, Option<u64>) {
         let entry: Option<Entry> = serde_json::from_str(raw.get()).ok();
         let (resource, request) = entry.map_or((None, None), |e| (e.resource, e.request));
@@ -188,9 +194,13 @@ impl Documents {
             method: None,
             url: None,
             if_none_exist: None,
+            if_match: None,
+            if_none_match: None,
         });
+        let of_a_version = request.if_match.is_some() || request.if_none_match.is_some();
         let repeatable = match request.method.as_deref() {
-            Some("PUT" | "DELETE" | "GET" | "HEAD") => true,
+            Some("GET" | "HEAD") => true,
+            Some("PUT" | "DELETE") => !of_a_version,
             _ => request
                 .if_none_exist
                 .is_some_and(|condition| !condition.is_empty()),

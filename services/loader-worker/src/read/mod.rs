@@ -277,7 +277,7 @@ impl Splitter {
     }
 
     /// Adds a resource to its batch; one that writes the same `Type/id` again starts the next.
-    fn add(&mut self, input: Input) {
+    fn add(&mut self, mut input: Input) {
         let key = match &input.ask {
             Ask::Put { id } => Some(key_of(&input.resource_type, id)),
             _ => None,
@@ -292,6 +292,11 @@ impl Splitter {
         let mut finished = Group::default();
         if full || key.is_some_and(|k| group.keys.contains(&k)) {
             finished = std::mem::take(group);
+        }
+        let last = group.inputs.last().map(|last| last.place.covers.end);
+        if last != Some(input.place.covers.start) {
+            // A part of a chunk keeps all of it: one line of a thousand must not keep a thousand.
+            input.json = Bytes::copy_from_slice(&input.json);
         }
         group.keys.extend(key);
         group.bytes += input.json.len();

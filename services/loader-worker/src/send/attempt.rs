@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use stoker_shared::fhir::{FhirError, FhirRequest, FhirResponse, Method};
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{MutexGuard, SemaphorePermit};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::pending::Pending;
 use super::verdict::{self, EntryVerdict, Verdict};
@@ -19,48 +20,48 @@ impl Sender {
         stops: &Stops,
         settled: &mut Settled,
     ) -> Result<(Verdict, u32), Stop> {
-        let permit = self.leave_to_send(&pending.request, stops).await?;
+        let leave = self.leave_to_send(&pending.request, stops).await?;
         settled.retries += u64::from(pending.begin_try());
         settled.requests += 1;
+        let entries = pending.request.inputs.len();
+        let span = tracing::info_span!("fhir_request", entries);
         let sent = Instant::now();
         let result = tokio::select! {
             biased;
-            result = self.send(&pending.request) => result,
+            result = self.send(&pending.request).instrument(span) => result,
             () = stops.abandon.cancelled() => return abandoned(&pending.request),
         };
-        drop(permit);
+        drop(leave.permit);
         let elapsed = sent.elapsed();
         let status = result.as_ref().map_or(0, |r| r.status);
         self.stats.request(elapsed, status);
         let verdict = verdict::judge(&pending.request, result);
         if did_its_work(&verdict) {
             self.health.good();
+        } else if leaves_doubt(&verdict) {
+            self.health.doubt(sent);
         }
+        drop(leave.alone);
         let ms = u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX);
         Ok((verdict, ms))
     }
 
     /// Waits for a free place on the wire, and until the server wants to hear from us.
-    async fn leave_to_send(
-        &self,
-        request: &Request,
-        stops: &Stops,
-    ) -> Result<SemaphorePermit<'_>, Stop> {
+    async fn leave_to_send(&self, request: &Request, stops: &Stops) -> Result<Leave<'_>, Stop> {
+        let in_doubt = || !request.repeatable() && self.health.doubted().is_some();
         loop {
             self.sleep_until(self.health.held_until(), stops).await?;
-            if self.health.is_doubtful() && !request.repeatable() {
-                self.until_well(stops).await?;
-            }
-            let permit = tokio::select! {
-                biased;
-                () = stops.stop.cancelled() => return Err(Stop::Shutdown),
-                permit = self.permits.acquire() => permit.map_err(|_| Stop::Shutdown)?,
+            let alone = if in_doubt() {
+                self.until_well(stops).await?
+            } else {
+                None
             };
+            let permit = until_stopped(stops, self.permits.acquire()).await?;
+            let permit = permit.map_err(|_| Stop::Shutdown)?;
             // Things may have changed while others were ahead.
             let held = self.health.held_until() > Instant::now();
-            let doubtful = self.health.is_doubtful() && !request.repeatable();
-            if !held && !doubtful {
-                return Ok(permit);
+            if !held && (alone.is_some() || !in_doubt()) {
+                return Ok(Leave { permit, alone });
             }
         }
     }
@@ -87,33 +88,64 @@ impl Sender {
         self.client.send(request).await
     }
 
-    /// Asks for `metadata` until it is answered: a `POST` that met no answer is in doubt, and so
-    /// would be each that followed it.
-    async fn until_well(&self, stops: &Stops) -> Result<(), Stop> {
-        let _one_asks = self.asking.lock().await;
-        let since = Instant::now();
+    /// Asks for `metadata` until it is answered: a request that cannot be repeated met no clear
+    /// answer, and so may each that follows it. Who holds the guard sends one and nobody else does,
+    /// until the server has done its work again (then there is none) or has been given up.
+    async fn until_well(&self, stops: &Stops) -> Result<Option<MutexGuard<'_, ()>>, Stop> {
+        let alone = until_stopped(stops, self.asking.lock()).await?;
         let mut backoff = self.patience.backoff();
-        while self.health.is_doubtful() {
-            let request = FhirRequest {
-                method: Method::Get,
-                path: "metadata",
-                body: Bytes::new(),
-                prefer_minimal: false,
-                if_none_exist: None,
-            };
-            let last = match self.client.send(request).await {
-                Ok(response) if response.status == 200 => {
-                    self.health.trust();
-                    return Ok(());
-                }
+        let mut last = "it leaves creates in doubt".to_owned();
+        for _ in 1..self.health.doubted().map_or(0, |doubt| doubt.rounds) {
+            backoff.lengthen();
+        }
+        while let Some(doubt) = self.health.doubted() {
+            self.ensure_patience(doubt.since, &last)?;
+            self.pause(&mut backoff, None, stops).await?;
+            let asked = self.client.send(get("metadata"));
+            last = match until_stopped(stops, asked).await? {
+                Ok(response) if response.status == 200 => return Ok(Some(alone)),
                 Ok(response) => format!("metadata answers {}", response.status),
                 Err(e) => e.to_string(),
             };
-            self.ensure_patience(since, &last)?;
-            self.pause(&mut backoff, None, stops).await?;
         }
-        Ok(())
+        Ok(None)
     }
+
+    /// Whether the server answers a read, for which it needs its store: also "there is no such
+    /// resource" is an answer.
+    pub(super) async fn answers_reads(&self, request: &Request, stops: &Stops) -> bool {
+        let types = request.inputs.iter().map(|input| &*input.resource_type);
+        let resource_type = types.into_iter().find(|t| !t.is_empty());
+        let path = format!("{}/{NO_SUCH_ID}", resource_type.unwrap_or("Patient"));
+        let answer = until_stopped(stops, self.client.send(get(&path))).await;
+        answer.is_ok_and(|a| a.is_ok_and(|a| matches!(a.status, 200 | 404 | 410)))
+    }
+}
+
+/// An id that nobody gives to a resource.
+const NO_SUCH_ID: &str = "stoker-asks-whether-reads-are-answered";
+
+/// Leave to send one request.
+struct Leave<'s> {
+    /// A place on the wire.
+    permit: SemaphorePermit<'s>,
+    /// See [`Sender::until_well`].
+    alone: Option<MutexGuard<'s, ()>>,
+}
+
+fn get(path: &str) -> FhirRequest<'_> {
+    FhirRequest {
+        method: Method::Get,
+        path,
+        body: Bytes::new(),
+        prefer_minimal: false,
+        if_none_exist: None,
+    }
+}
+
+async fn until_stopped<T>(stops: &Stops, wait: impl Future<Output = T>) -> Result<T, Stop> {
+    let done = stops.stop.run_until_cancelled(wait).await;
+    done.ok_or(Stop::Shutdown)
 }
 
 /// The server took or refused something, which it can only when it is well.
@@ -127,6 +159,17 @@ fn did_its_work(verdict: &Verdict) -> bool {
             )
         }),
         Verdict::Again(_) | Verdict::InDoubt(_) | Verdict::Stop(_) => false,
+    }
+}
+
+/// The server may have acted or not, and was not to be asked again.
+fn leaves_doubt(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::InDoubt(_) => true,
+        Verdict::Answered(answers) => answers
+            .iter()
+            .any(|answer| matches!(answer, EntryVerdict::InDoubt(_))),
+        _ => false,
     }
 }
 

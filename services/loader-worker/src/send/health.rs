@@ -17,7 +17,18 @@ pub(super) struct ServerHealth {
 struct State {
     last_good: Instant,
     held_until: Instant,
-    doubtful: bool,
+    doubt: Option<Doubt>,
+}
+
+/// What is known since a request that cannot be repeated met no clear answer, until the server does
+/// its work again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Doubt {
+    /// Since when.
+    pub(super) since: Instant,
+    /// Requests that met none, one after the other; those under way together count once.
+    pub(super) rounds: u32,
+    latest: Instant,
 }
 
 impl Default for ServerHealth {
@@ -27,7 +38,7 @@ impl Default for ServerHealth {
             state: Mutex::new(State {
                 last_good: now,
                 held_until: now,
-                doubtful: false,
+                doubt: None,
             }),
             failing: AtomicUsize::new(0),
         }
@@ -39,7 +50,7 @@ impl ServerHealth {
     pub(super) fn good(&self) {
         self.with(|state| {
             state.last_good = Instant::now();
-            state.doubtful = false;
+            state.doubt = None;
         });
     }
 
@@ -53,19 +64,23 @@ impl ServerHealth {
         self.with(|state| state.last_good.max(since).elapsed())
     }
 
-    /// A request that cannot be repeated met no answer: no more of them until the server is well.
-    pub(super) fn doubt(&self) {
-        self.with(|state| state.doubtful = true);
+    /// A request that cannot be repeated, sent at `sent`, met no clear answer.
+    pub(super) fn doubt(&self, sent: Instant) {
+        let now = Instant::now();
+        self.with(|state| {
+            let doubt = state.doubt.get_or_insert(Doubt {
+                since: now,
+                rounds: 1,
+                latest: now,
+            });
+            doubt.rounds += u32::from(sent > doubt.latest);
+            doubt.latest = now;
+        });
     }
 
-    /// The server is well again.
-    pub(super) fn trust(&self) {
-        self.with(|state| state.doubtful = false);
-    }
-
-    /// See [`ServerHealth::doubt`].
-    pub(super) fn is_doubtful(&self) -> bool {
-        self.with(|state| state.doubtful)
+    /// See [`Doubt`]; none when the server is well as far as is known.
+    pub(super) fn doubted(&self) -> Option<Doubt> {
+        self.with(|state| state.doubt)
     }
 
     /// Asks everyone to wait.

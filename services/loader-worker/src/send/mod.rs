@@ -26,11 +26,11 @@ use crate::input::Request;
 use crate::outcome::{Fate, Settled};
 use crate::stats::Stats;
 use health::{Failing, ServerHealth};
-use pending::Pending;
+use pending::{Failure, Pending};
 use verdict::{Again, EntryVerdict, Verdict};
 
 /// How long the one request that meets errors of the server's own (500) is tried when nothing else
-/// is sent that would show whether the server is well.
+/// is sent that would show whether the server is well; then a read is asked for to show it.
 const LONELY: Duration = Duration::from_secs(10);
 
 /// How patient to be.
@@ -121,7 +121,9 @@ impl Sender {
             .attempt(&mut pending, stops, &mut course.settled)
             .await?;
         match verdict {
-            Verdict::Answered(answers) => self.answered(pending, answers, ms, course).await,
+            Verdict::Answered(answers) => {
+                self.answered(pending, answers, ms, course, stops).await?;
+            }
             Verdict::Refused(_) if pending.request.can_be_halved() => {
                 let halves = pending.request.halves().into_iter().rev();
                 let halves = halves.map(|half| Pending::new(half, &self.patience));
@@ -130,12 +132,8 @@ impl Sender {
             Verdict::Refused(why) => {
                 course.end(pending.request, || Fate::Rejected(why.clone()), ms);
             }
-            Verdict::Again(again) => self.again(pending, again, ms, course).await?,
-            Verdict::InDoubt(why) => {
-                self.health.doubt();
-                course.end(pending.request, || Fate::InDoubt(why.clone()), ms);
-            }
-            Verdict::OddTransaction(why) => {
+            Verdict::Again(again) => self.again(pending, again, ms, course, stops).await?,
+            Verdict::InDoubt(why) | Verdict::OddTransaction(why) => {
                 course.end(pending.request, || Fate::InDoubt(why.clone()), ms);
             }
             Verdict::Stop(stop) => return Err(stop),
@@ -150,20 +148,19 @@ impl Sender {
         answers: Vec<EntryVerdict>,
         ms: u32,
         course: &mut Course<'s>,
-    ) {
-        pending.failed(&self.health);
-        let fails = |answer: &EntryVerdict| {
-            matches!(
-                answer,
-                EntryVerdict::Again {
-                    throttled: false,
-                    ..
-                }
-            )
-        };
-        let hopeless = answers.iter().any(fails) && self.is_hopeless(&pending, course);
-        let waited_enough = pending.waited() >= self.patience.give_up_after;
+        stops: &Stops,
+    ) -> Result<(), Stop> {
+        let failure = failure_among(&answers);
+        if let Some(failure) = failure {
+            pending.failed(failure, &self.health);
+        }
+        let hopeless = failure == Some(Failure::OfItself)
+            && self.is_hopeless(&mut pending, course, stops).await;
+        let patience = self.patience.give_up_after;
+        let away = self.health.away_for(pending.since()) >= patience;
+        let waited_enough = !away && pending.waited() >= patience;
         let mut later = Vec::new();
+        let mut last = String::new();
         if let (Some(bundle), true) = (&pending.request.bundle, pending.request.inputs.is_empty()) {
             course.settled.done.push(bundle.place.covers.clone());
         }
@@ -176,8 +173,9 @@ impl Sender {
                 {
                     Fate::Rejected(why)
                 }
-                EntryVerdict::Again { .. } => {
+                EntryVerdict::Again { why, .. } => {
                     later.push(input);
+                    last = why.text;
                     continue;
                 }
                 EntryVerdict::Refused(why) => Fate::Rejected(why),
@@ -186,9 +184,11 @@ impl Sender {
             course.settled.input(input, fate, ms);
         }
         if !later.is_empty() {
+            self.ensure_patience(pending.since(), &last)?;
             pending.request = Request::group(later, Vec::new());
             self.put_off(pending, None, course).await;
         }
+        Ok(())
     }
 
     /// Decides between waiting, looking for the input that is to blame, and giving up.
@@ -198,8 +198,9 @@ impl Sender {
         again: Again,
         ms: u32,
         course: &mut Course<'s>,
+        stops: &Stops,
     ) -> Result<(), Stop> {
-        pending.failed(&self.health);
+        pending.failed(again.failure(), &self.health);
         let to_blame = pending.is_to_blame(&self.patience) && !again.throttled;
         if pending.request.can_be_halved() {
             let suspect = pending.tried_enough(&self.patience) && !again.unavailable;
@@ -211,13 +212,13 @@ impl Sender {
                 course.waiting.extend(halves);
                 return Ok(());
             }
-        } else if to_blame || (!again.unavailable && self.is_hopeless(&pending, course)) {
+        } else if to_blame
+            || (!again.unavailable && self.is_hopeless(&mut pending, course, stops).await)
+        {
             course.end(pending.request, || Fate::Rejected(again.why.clone()), ms);
             return Ok(());
         }
-        if again.unavailable {
-            self.ensure_patience(pending.since(), &again.why.text)?;
-        }
+        self.ensure_patience(pending.since(), &again.why.text)?;
         let asked = again.pause.map(|p| p.min(self.patience.give_up_after));
         if again.throttled
             && let Some(asked) = asked
@@ -229,13 +230,25 @@ impl Sender {
     }
 
     /// Whether errors of the server's own (500) will not pass: others got through again and again, or
-    /// this is the only request that meets them, or it has met them for as long as one may wait.
-    fn is_hopeless<'s>(&'s self, pending: &Pending, course: &mut Course<'s>) -> bool {
+    /// this is the only request that meets them, and met one more after the server answered a read.
+    async fn is_hopeless<'s>(
+        &'s self,
+        pending: &mut Pending,
+        course: &mut Course<'s>,
+        stops: &Stops,
+    ) -> bool {
         course.failing.get_or_insert_with(|| self.health.failing());
-        let alone = pending.waited() >= LONELY && self.health.failing_now() == 1;
-        alone
-            || pending.is_to_blame(&self.patience)
-            || pending.waited() >= self.patience.give_up_after
+        if pending.is_to_blame(&self.patience) {
+            return true;
+        }
+        if pending.troubled_for() < LONELY || self.health.failing_now() > 1 {
+            return false;
+        }
+        let answered_before = pending.reads_answered;
+        if !answered_before {
+            pending.reads_answered = self.answers_reads(&pending.request, stops).await;
+        }
+        answered_before
     }
 
     /// Lets everything else of the same course go first.
@@ -278,6 +291,16 @@ impl Sender {
             () = tokio::time::sleep_until(until) => Ok(()),
         }
     }
+}
+
+/// Why some entries failed that may not fail again; the worst of the reasons.
+fn failure_among(answers: &[EntryVerdict]) -> Option<Failure> {
+    let failures = answers.iter().filter_map(|answer| match answer {
+        EntryVerdict::Again { throttled, .. } if *throttled => Some(Failure::Throttled),
+        EntryVerdict::Again { .. } => Some(Failure::OfItself),
+        _ => None,
+    });
+    failures.max()
 }
 
 /// What one request has come to.

@@ -9,6 +9,17 @@ use super::Patience;
 use super::health::ServerHealth;
 use crate::input::Request;
 
+/// What a try failed for that may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Failure {
+    /// The server is busy and says so.
+    Throttled,
+    /// The server is not there, or nothing behind it is.
+    Unavailable,
+    /// An error about this very request.
+    OfItself,
+}
+
 /// See the [module](self).
 pub(super) struct Pending {
     pub(super) request: Request,
@@ -20,6 +31,10 @@ pub(super) struct Pending {
     strikes: u32,
     first_sent: Option<Instant>,
     watched_from: Instant,
+    /// Since when every try met an error about this very request.
+    troubled_since: Option<Instant>,
+    /// The server answered a read since then.
+    pub(super) reads_answered: bool,
 }
 
 impl Pending {
@@ -32,6 +47,8 @@ impl Pending {
             strikes: 0,
             first_sent: None,
             watched_from: Instant::now(),
+            troubled_since: None,
+            reads_answered: false,
         }
     }
 
@@ -58,9 +75,18 @@ impl Pending {
     }
 
     /// To be called when a try fails for a reason that may pass.
-    pub(super) fn failed(&mut self, health: &ServerHealth) {
-        self.strikes += u32::from(health.good_since(self.watched_from));
-        self.watched_from = Instant::now();
+    pub(super) fn failed(&mut self, how: Failure, health: &ServerHealth) {
+        let now = Instant::now();
+        if how != Failure::Throttled {
+            self.strikes += u32::from(health.good_since(self.watched_from));
+        }
+        self.watched_from = now;
+        if how == Failure::OfItself {
+            self.troubled_since.get_or_insert(now);
+        } else {
+            self.troubled_since = None;
+            self.reads_answered = false;
+        }
     }
 
     /// Tried often enough to look for the input that is to blame.
@@ -71,6 +97,12 @@ impl Pending {
     /// Others got through again and again while this never did: it is this one.
     pub(super) fn is_to_blame(&self, patience: &Patience) -> bool {
         self.strikes >= patience.attempts
+    }
+
+    /// How long every try has met an error about this very request.
+    pub(super) fn troubled_for(&self) -> Duration {
+        self.troubled_since
+            .map_or(Duration::ZERO, |at| at.elapsed())
     }
 
     /// How long it has been tried.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use stoker_shared::fhir::{FhirError, FhirResponse, outcome};
 
+use super::pending::Failure;
 use crate::input::{Ask, Request};
 use crate::outcome::Refusal;
 
@@ -39,6 +40,16 @@ pub(crate) struct Again {
     pub(crate) throttled: bool,
     /// How long the server asks to wait.
     pub(crate) pause: Option<Duration>,
+}
+
+impl Again {
+    pub(super) fn failure(&self) -> Failure {
+        match (self.throttled, self.unavailable) {
+            (true, _) => Failure::Throttled,
+            (false, true) => Failure::Unavailable,
+            (false, false) => Failure::OfItself,
+        }
+    }
 }
 
 /// What to do about one input of an answered request.
@@ -100,7 +111,8 @@ pub(crate) fn judge(request: &Request, result: Result<FhirResponse, FhirError>) 
             if request.repeatable() || e.cannot_have_acted() {
                 Verdict::Again(Again {
                     why,
-                    unavailable: true,
+                    // A request may be too much for the server in the time it has.
+                    unavailable: !matches!(e, FhirError::Timeout { .. }),
                     throttled: false,
                     pause: None,
                 })

@@ -1,172 +1,12 @@
-//! Jobs: started, shown, cancelled.
+//! Jobs: shown, cancelled, failed.
 
 use chrono::NaiveDateTime;
 use sqlx::FromRow;
 use stoker_proto::common::v1::{Interaction, Source, Target};
 use stoker_proto::ledger::v1::{Job, JobState};
 
-use super::{Conn, LedgerError, StartJob, progress};
-use crate::ledger::is_over;
+use super::{Conn, LedgerError, progress};
 use crate::ledger::text::{Spelled, clean, timestamp};
-
-pub(super) async fn start(
-    conn: &mut Conn,
-    now: NaiveDateTime,
-    start: &StartJob,
-) -> Result<i64, LedgerError> {
-    let source_id = upsert_source(conn, now, &start.source).await?;
-    if let Some(job_id) = insert(conn, now, source_id, start).await? {
-        return Ok(job_id);
-    }
-    let (job_id, state): (i64, String) = sqlx::query_as(concat!(
-        "SELECT job_id, state FROM jobs WHERE source_id = $1 AND base_url = $2 AND tenant = $3 \
-         AND interaction = $4",
-        lock!()
-    ))
-    .bind(source_id)
-    .bind(&start.target.base_url)
-    .bind(&start.target.tenant)
-    .bind(start.interaction.spell()?)
-    .fetch_one(&mut *conn)
-    .await?;
-    if is_over(JobState::read(&state)?) {
-        restart(conn, now, job_id, start.reload).await?;
-    } else {
-        join(conn, job_id, start.reload).await?;
-    }
-    Ok(job_id)
-}
-
-async fn upsert_source(
-    conn: &mut Conn,
-    now: NaiveDateTime,
-    source: &Source,
-) -> Result<i64, LedgerError> {
-    sqlx::query(
-        "INSERT INTO sources (uri, reach, added) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-    )
-    .bind(&source.uri)
-    .bind(&source.reach)
-    .bind(now)
-    .execute(&mut *conn)
-    .await?;
-    let find = "SELECT source_id FROM sources WHERE uri = $1 AND reach = $2";
-    let id = sqlx::query_scalar(find)
-        .bind(&source.uri)
-        .bind(&source.reach);
-    Ok(id.fetch_one(conn).await?)
-}
-
-/// None when there is such a job.
-async fn insert(
-    conn: &mut Conn,
-    now: NaiveDateTime,
-    source_id: i64,
-    start: &StartJob,
-) -> Result<Option<i64>, LedgerError> {
-    let inserted = sqlx::query_scalar(
-        "INSERT INTO jobs (source_id, base_url, tenant, interaction, state, reason, created, \
-           started, run, reload, scan_wanted, scan_begun, scan_run, objects_unchanged, \
-           objects_ignored) \
-         VALUES ($1, $2, $3, $4, 'scanning', '', $5, $5, 1, $6, 1, 0, 0, 0, 0) \
-         ON CONFLICT DO NOTHING RETURNING job_id",
-    )
-    .bind(source_id)
-    .bind(&start.target.base_url)
-    .bind(&start.target.tenant)
-    .bind(start.interaction.spell()?)
-    .bind(now)
-    .bind(start.reload);
-    Ok(inserted.fetch_optional(conn).await?)
-}
-
-/// Has a running job list its source again.
-async fn join(conn: &mut Conn, job_id: i64, reload: bool) -> Result<(), LedgerError> {
-    sqlx::query(
-        "UPDATE jobs SET state = 'scanning', scan_wanted = scan_wanted + 1, \
-         reload = (reload OR $2) WHERE job_id = $1",
-    )
-    .bind(job_id)
-    .bind(reload)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Begins a new run of a job that had ended.
-async fn restart(
-    conn: &mut Conn,
-    now: NaiveDateTime,
-    job_id: i64,
-    reload: bool,
-) -> Result<(), LedgerError> {
-    sqlx::query(
-        "UPDATE jobs SET state = 'scanning', reason = '', started = $2, ended = NULL, \
-         run = run + 1, reload = $3, scan_wanted = scan_wanted + 1 WHERE job_id = $1",
-    )
-    .bind(job_id)
-    .bind(now)
-    .bind(reload)
-    .execute(&mut *conn)
-    .await?;
-    if reload {
-        drop_unfinished(conn, job_id).await
-    } else {
-        resume_unfinished(conn, now, job_id).await
-    }
-}
-
-/// What was left unfinished belongs to the new run.
-async fn resume_unfinished(
-    conn: &mut Conn,
-    now: NaiveDateTime,
-    job_id: i64,
-) -> Result<(), LedgerError> {
-    // One statement a state, here and below: each is served by the state's own index.
-    for sql in [
-        "UPDATE load_units SET state = 'open', attempts = 0, not_before = $2, reason = '' \
-         WHERE job_id = $1 AND state = 'parked'",
-        "UPDATE load_units SET state = 'open', attempts = 0, not_before = $2, reason = '' \
-         WHERE job_id = $1 AND state = 'cancelled'",
-    ] {
-        sqlx::query(sql)
-            .bind(job_id)
-            .bind(now)
-            .execute(&mut *conn)
-            .await?;
-    }
-    sqlx::query(
-        "UPDATE resource_bundle_loads SET run = (SELECT run FROM jobs WHERE job_id = $1) \
-         WHERE resource_bundle_load_id IN ( \
-           SELECT resource_bundle_load_id FROM load_units WHERE job_id = $1 AND state = 'open' \
-           UNION ALL \
-           SELECT resource_bundle_load_id FROM load_units WHERE job_id = $1 AND state = 'leased')",
-    )
-    .bind(job_id)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// What was left unfinished will never be: every object is loaded anew.
-async fn drop_unfinished(conn: &mut Conn, job_id: i64) -> Result<(), LedgerError> {
-    let rescind = [
-        "UPDATE load_units SET state = 'rescinded', reason = 'the object is loaded anew', \
-         lease_token = NULL, lease_expiry = NULL WHERE job_id = $1 AND state = 'open'",
-        "UPDATE load_units SET state = 'rescinded', reason = 'the object is loaded anew', \
-         lease_token = NULL, lease_expiry = NULL WHERE job_id = $1 AND state = 'leased'",
-        "UPDATE load_units SET state = 'rescinded', reason = 'the object is loaded anew' \
-         WHERE job_id = $1 AND state = 'parked'",
-        "UPDATE load_units SET state = 'rescinded', reason = 'the object is loaded anew' \
-         WHERE job_id = $1 AND state = 'cancelled'",
-        "UPDATE resource_bundle_loads SET latest = FALSE \
-         WHERE job_id = $1 AND latest AND load_completed IS NULL",
-    ];
-    for sql in rescind {
-        sqlx::query(sql).bind(job_id).execute(&mut *conn).await?;
-    }
-    Ok(())
-}
 
 pub(super) async fn cancel(
     conn: &mut Conn,
@@ -184,15 +24,34 @@ pub(super) async fn cancel(
     if cancelled.rows_affected() == 0 {
         return state(conn, job_id).await.map(drop);
     }
-    for sql in [
+    // One statement: a unit handed back between two would stay open. Each state is named beside the
+    // job, so that its own index serves it.
+    sqlx::query(
         "UPDATE load_units SET state = 'cancelled', reason = 'the job was cancelled', \
-         lease_token = NULL, lease_expiry = NULL WHERE job_id = $1 AND state = 'open'",
-        "UPDATE load_units SET state = 'cancelled', reason = 'the job was cancelled', \
-         lease_token = NULL, lease_expiry = NULL WHERE job_id = $1 AND state = 'leased'",
-    ] {
-        sqlx::query(sql).bind(job_id).execute(&mut *conn).await?;
-    }
+           lease_token = NULL, lease_expiry = NULL \
+         WHERE (job_id = $1 AND state = 'open') OR (job_id = $1 AND state = 'leased')",
+    )
+    .bind(job_id)
+    .execute(conn)
+    .await?;
     Ok(())
+}
+
+/// A job's state, for who waits for its end.
+pub(super) async fn look(conn: &mut Conn, job_id: i64) -> Result<JobState, LedgerError> {
+    let find = "SELECT state FROM jobs WHERE job_id = $1";
+    let found: Option<String> = sqlx::query_scalar(find)
+        .bind(job_id)
+        .fetch_optional(conn)
+        .await?;
+    JobState::read(&found.ok_or_else(|| unknown(job_id))?)
+}
+
+fn unknown(job_id: i64) -> LedgerError {
+    LedgerError::NotFound {
+        what: "job",
+        id: job_id,
+    }
 }
 
 /// A job's state; its row stays locked.
@@ -202,10 +61,7 @@ pub(super) async fn state(conn: &mut Conn, job_id: i64) -> Result<JobState, Ledg
         .bind(job_id)
         .fetch_optional(conn)
         .await?;
-    JobState::read(&found.ok_or(LedgerError::NotFound {
-        what: "job",
-        id: job_id,
-    })?)
+    JobState::read(&found.ok_or_else(|| unknown(job_id))?)
 }
 
 /// Ends the scanning of jobs whose source cannot be listed.
@@ -216,7 +72,7 @@ pub(super) async fn fail_scanned(
     reason: &str,
 ) -> Result<(), LedgerError> {
     sqlx::query(
-        "UPDATE jobs SET state = 'failed', reason = $3, ended = $2 \
+        "UPDATE jobs SET state = 'failed', reason = $3, ended = $2, listed = $2 \
          WHERE source_id = $1 AND state = 'scanning' AND scan_begun = scan_wanted",
     )
     .bind(source_id)
@@ -264,14 +120,7 @@ pub(super) async fn get(conn: &mut Conn, job_id: i64) -> Result<Job, LedgerError
         .bind(job_id)
         .fetch_optional(&mut *conn)
         .await?;
-    with_progress(
-        conn,
-        row.ok_or(LedgerError::NotFound {
-            what: "job",
-            id: job_id,
-        })?,
-    )
-    .await
+    with_progress(conn, row.ok_or_else(|| unknown(job_id))?).await
 }
 
 pub(super) async fn list(conn: &mut Conn) -> Result<Vec<Job>, LedgerError> {

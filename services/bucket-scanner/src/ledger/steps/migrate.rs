@@ -5,9 +5,10 @@ use chrono::NaiveDateTime;
 use super::{Conn, LedgerError, Place, TABLE_EXISTS, TABLES};
 
 const RESOURCE_TYPES: &str = include_str!("../../../migrations/common/0002_resource_types.sql");
+const LISTED: &str = include_str!("../../../migrations/common/0003_listed.sql");
 
 /// By version, from 1.
-const SCRIPTS: [&str; 2] = [TABLES, RESOURCE_TYPES];
+const SCRIPTS: [&str; 3] = [TABLES, RESOURCE_TYPES, LISTED];
 
 pub(super) async fn run(
     conn: &mut Conn,

@@ -1,20 +1,26 @@
 //! The ledger's transactions, in SQL that both databases understand. Compiled once for each; what
 //! differs (`Db`, `lock!`, …) is in the module around this one.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use chrono::{NaiveDateTime, TimeDelta};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use sqlx::Connection as _;
 use stoker_proto::ledger::v1::{
-    Disposition, Job, Lease, LeaseUnitsRequest, RegisterWorkerRequest, RenewedLease, SourceStatus,
-    Unit,
+    Disposition, Job, JobState, Lease, LeaseUnitsRequest, RegisterWorkerRequest, RenewedLease,
+    SourceStatus, Unit,
 };
 use stoker_shared::clock::SharedClock;
+use stoker_shared::retry::Backoff;
 
 use super::{BEGIN, Conn, Db, Pool, TABLE_EXISTS, TABLES};
-use crate::ledger::error::{LedgerError, Place};
+use crate::ledger::error::LedgerError;
+use crate::ledger::explain::Place;
 use crate::ledger::{
-    Commit, ErrorCursor, ErrorPage, Ledger, LedgerOptions, Page, QuarantineCursor, QuarantinePage,
-    Registered, Retried, Scan, StartJob, UnitCounts,
+    Commit, ErrorCursor, ErrorPage, Finished, Ledger, LedgerOptions, Page, QuarantineCursor,
+    QuarantinePage, Registered, Retried, Scan, StartJob, UnitCounts,
 };
 
 mod errors;
@@ -27,10 +33,13 @@ mod progress;
 mod retry;
 mod scans;
 mod settle;
+mod start;
 mod work;
 
 /// A transaction that the database undid for another's sake is repeated so often.
 const CONFLICT_RETRIES: u32 = 5;
+/// Before the first of these; each further one comes later, so that the two do not meet again.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(10);
 
 /// The ledger over one database. SQLite: `write` has one connection.
 #[derive(Debug)]
@@ -84,6 +93,7 @@ impl SqlLedger {
 macro_rules! in_transaction {
     ($ledger:expr, $step:path $(, $argument:expr)*) => {{
         let mut conflicts = 0;
+        let mut pauses = Backoff::new(CONFLICT_PAUSE, CONFLICT_PAUSE * 32);
         loop {
             let attempt = async {
                 let mut conn = $ledger.write.acquire().await?;
@@ -100,7 +110,11 @@ macro_rules! in_transaction {
                 done
             };
             match attempt.await {
-                Err(e) if conflicts < CONFLICT_RETRIES && e.is_conflict() => conflicts += 1,
+                Err(e) if conflicts < CONFLICT_RETRIES && e.is_conflict() => {
+                    conflicts += 1;
+                    let pause = pauses.pause(None, &mut StdRng::from_os_rng());
+                    tokio::time::sleep(pause).await;
+                }
                 done => break done.map_err(|e| $ledger.place.explain(e)),
             }
         }
@@ -118,14 +132,43 @@ macro_rules! with_connection {
     }};
 }
 
+impl SqlLedger {
+    /// Ends those that are over, each in a transaction of its own after that of their units: died
+    /// between the two, or failed here, the next worker that finds no work ends them.
+    /// Answers which did end.
+    async fn end_jobs(&self, job_ids: &[i64]) -> Vec<i64> {
+        let mut ended = Vec::new();
+        for &job_id in job_ids {
+            let result: Result<bool, _> = in_transaction!(self, settle::job, job_id);
+            match result {
+                Ok(true) => ended.push(job_id),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(job_id, %error, "the job's end waits for an idle worker");
+                }
+            }
+        }
+        ended
+    }
+}
+
 #[async_trait]
 impl Ledger for SqlLedger {
     async fn start_job(&self, start: &StartJob) -> Result<i64, LedgerError> {
-        in_transaction!(self, jobs::start, start)
+        in_transaction!(self, start::start, start)
+    }
+
+    async fn keep_loaded(&self, start: &StartJob, interval: Duration) -> Result<bool, LedgerError> {
+        let interval = TimeDelta::from_std(interval).unwrap_or(TimeDelta::MAX);
+        in_transaction!(self, start::keep_loaded, interval, start)
     }
 
     async fn job(&self, job_id: i64) -> Result<Job, LedgerError> {
         with_connection!(self, jobs::get, job_id)
+    }
+
+    async fn job_state(&self, job_id: i64) -> Result<JobState, LedgerError> {
+        with_connection!(self, jobs::look, job_id)
     }
 
     async fn jobs(&self) -> Result<Vec<Job>, LedgerError> {
@@ -160,6 +203,10 @@ impl Ledger for SqlLedger {
         in_transaction!(self, scans::leave, scan)
     }
 
+    async fn stop_silent_workers(&self) -> Result<u64, LedgerError> {
+        in_transaction!(self, work::stop_silent)
+    }
+
     async fn unit_counts(&self) -> Result<UnitCounts, LedgerError> {
         with_connection!(self, progress::unit_counts)
     }
@@ -173,7 +220,9 @@ impl Ledger for SqlLedger {
     }
 
     async fn lease_units(&self, request: &LeaseUnitsRequest) -> Result<Vec<Unit>, LedgerError> {
-        in_transaction!(self, work::lease, self.lease, request)
+        let (units, over) = in_transaction!(self, work::lease, self.lease, request)?;
+        self.end_jobs(&over).await;
+        Ok(units)
     }
 
     async fn renew(&self, leases: &[Lease]) -> Result<Vec<RenewedLease>, LedgerError> {
@@ -189,8 +238,10 @@ impl Ledger for SqlLedger {
         lease: &Lease,
         lines: u64,
         decoded_bytes: u64,
-    ) -> Result<(), LedgerError> {
-        in_transaction!(self, settle::finish_unit, lease, lines, decoded_bytes)
+    ) -> Result<Finished, LedgerError> {
+        let (load, over) = in_transaction!(self, settle::finish_unit, lease, lines, decoded_bytes)?;
+        let ended_job = self.end_jobs(over.as_slice()).await.pop();
+        Ok(Finished { load, ended_job })
     }
 
     async fn release_unit(
@@ -199,7 +250,9 @@ impl Ledger for SqlLedger {
         disposition: Disposition,
         reason: &str,
     ) -> Result<(), LedgerError> {
-        in_transaction!(self, settle::release_unit, lease, disposition, reason)
+        let over = in_transaction!(self, settle::release_unit, lease, disposition, reason)?;
+        self.end_jobs(over.as_slice()).await;
+        Ok(())
     }
 
     async fn errors(

@@ -6,8 +6,8 @@ use chrono::NaiveDateTime;
 use sqlx::{FromRow, QueryBuilder};
 
 use super::{Conn, Db, LedgerError, Page, Registered, one_row};
-use crate::ledger::FoundObject;
-use crate::ledger::text::{Spelled, int, split_key, to_micros};
+use crate::ledger::text::{Spelled, int, nat32, split_key, to_micros};
+use crate::ledger::{FoundObject, ObjectNews};
 
 /// A registered object in its current version.
 #[derive(Debug, Clone, Copy, FromRow)]
@@ -39,14 +39,27 @@ pub(super) async fn register(
             None => new.push((place, object)),
             Some(row) if row.shows(object) => objects.push(row.known()),
             Some(row) => {
-                objects.push(change(conn, now, &row, object).await?);
+                let changed = change(conn, now, &row, object).await?;
+                registered.news.push(news(object, changed.version));
                 registered.changed += 1;
+                objects.push(changed);
             }
         }
     }
     registered.new = new.len() as u64;
+    let added = new.iter().map(|(_, object)| news(object, 1));
+    registered.news.extend(added);
     objects.extend(insert(conn, now, source_id, &new).await?);
     Ok((objects, registered))
+}
+
+fn news(object: &FoundObject, version: i64) -> ObjectNews {
+    ObjectNews {
+        bucket_name: object.bucket_name.clone(),
+        key: object.key.clone(),
+        size: object.size,
+        version: nat32(version),
+    }
 }
 
 /// Ids of the paths of some objects; unknown paths are added.
@@ -197,13 +210,15 @@ async fn insert(
         .await?)
 }
 
-/// The object has its next version; what is unfinished of older ones will never be.
+/// The object has its next version; what is unfinished of older ones will never be. Units first: so
+/// do workers, who go from a unit to its object.
 async fn change(
     conn: &mut Conn,
     now: NaiveDateTime,
     row: &ObjectRow,
     object: &FoundObject,
 ) -> Result<Known, LedgerError> {
+    rescind(conn, row.resource_bundle_id).await?;
     let changed = sqlx::query(
         "UPDATE resource_bundles SET version = version + 1, object_size = $3, etag = $4, \
            last_modified = $5, scan_tstamp = $6, allocation_id = NULL, \
@@ -221,7 +236,6 @@ async fn change(
     one_row(changed.rows_affected(), || {
         LedgerError::NotNow("another scan changed an object meanwhile; scan again".to_owned())
     })?;
-    rescind(conn, row.resource_bundle_id, row.version).await?;
     Ok(Known {
         version: row.version + 1,
         object_size: int(object.size),
@@ -229,26 +243,18 @@ async fn change(
     })
 }
 
-/// Ends the loads of an object up to a version; finished ones stay as they are.
-pub(super) async fn rescind(
-    conn: &mut Conn,
-    resource_bundle_id: i64,
-    version: i64,
-) -> Result<(), LedgerError> {
-    for sql in [
+/// Ends what is unfinished of an object, for every job. The loads go on to count for their jobs
+/// until those plan the new version: a job that is over keeps its numbers, errors and quarantine.
+async fn rescind(conn: &mut Conn, resource_bundle_id: i64) -> Result<(), LedgerError> {
+    sqlx::query(
         "UPDATE load_units SET state = 'rescinded', reason = 'the object has changed', \
            lease_token = NULL, lease_expiry = NULL \
-         WHERE state <> 'done' AND resource_bundle_load_id IN \
+         WHERE state <> 'done' AND state <> 'rescinded' AND resource_bundle_load_id IN \
            (SELECT resource_bundle_load_id FROM resource_bundle_loads \
-            WHERE resource_bundle_id = $1 AND version <= $2)",
-        "UPDATE resource_bundle_loads SET latest = FALSE \
-         WHERE resource_bundle_id = $1 AND version <= $2 AND latest",
-    ] {
-        sqlx::query(sql)
-            .bind(resource_bundle_id)
-            .bind(version)
-            .execute(&mut *conn)
-            .await?;
-    }
+            WHERE resource_bundle_id = $1)",
+    )
+    .bind(resource_bundle_id)
+    .execute(conn)
+    .await?;
     Ok(())
 }

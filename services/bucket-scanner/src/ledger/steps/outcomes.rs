@@ -8,12 +8,13 @@ use stoker_proto::ledger::v1::{
     CommitHeader, EntryOutcome, Lease, LoadErrorKind, OutcomeKind, Position, TypeCount,
 };
 use stoker_shared::ranges::RangeSet;
+use tonic::codegen::http::StatusCode;
 
 use super::settle::{self, Held};
 use super::work::parse_ranges;
 use super::{Conn, Db, LedgerError, one_row};
 use crate::ledger::Commit;
-use crate::ledger::text::{Spelled, clean, int};
+use crate::ledger::text::{Spelled, clean, int, name};
 
 /// Rows of one statement: 9 numbers each, of the 32 766 that SQLite takes.
 const ROWS_AT_ONCE: usize = 1000;
@@ -37,7 +38,7 @@ pub(super) async fn commit(
     for range in &commit.header.done {
         done.insert(range.start..range.end);
     }
-    mark_done(conn, &lease, &done, commit.header.source_bytes).await?;
+    mark_done(conn, &lease, &done, &commit.header).await?;
     add_counts(conn, held.resource_bundle_load_id, &commit.header).await?;
     let created: Vec<&Checked<'_>> = outcomes.iter().filter(|o| o.error.is_none()).collect();
     add_created(conn, now, &held, &created).await?;
@@ -106,17 +107,20 @@ async fn mark_done(
     conn: &mut Conn,
     lease: &Lease,
     done: &RangeSet,
-    source_bytes: u64,
+    header: &CommitHeader,
 ) -> Result<(), LedgerError> {
+    // Ranges that were not done before: a unit that gets on is not near its end, however often its
+    // worker is killed.
     let marked = sqlx::query(
-        "UPDATE load_units SET done_ranges = $3, \
+        "UPDATE load_units SET done_ranges = $3, attempts = CASE WHEN $5 THEN 1 ELSE attempts END, \
            source_bytes = CASE WHEN source_bytes > $4 THEN source_bytes ELSE $4 END \
          WHERE unit_id = $1 AND lease_token = $2 AND state = 'leased'",
     )
     .bind(lease.unit_id)
     .bind(&lease.token)
     .bind(done.to_string())
-    .bind(int(source_bytes))
+    .bind(int(header.source_bytes))
+    .bind(!header.done.is_empty())
     .execute(conn)
     .await?;
     one_row(marked.rows_affected(), || settle::changed(lease.unit_id))
@@ -149,7 +153,7 @@ async fn add_counts(
                in_doubt = c.in_doubt + excluded.in_doubt",
         )
         .bind(load_id)
-        .bind(clean(&count.resource_type))
+        .bind(name(&count.resource_type))
         .bind(int(count.created))
         .bind(int(count.updated))
         .bind(int(count.rejected))
@@ -184,9 +188,9 @@ async fn add_created(
         );
         add.push_values(rows, |mut row, created| {
             let outcome = created.outcome;
-            let type_id = types.get(&*clean(&outcome.resource_type));
+            let type_id = types.get(&*name(&outcome.resource_type));
             row.push_bind(type_id.copied())
-                .push_bind(clean(&outcome.logical_id).into_owned())
+                .push_bind(name(&outcome.logical_id).into_owned())
                 .push_bind(held.resource_bundle_load_id)
                 .push_bind(object_id)
                 .push_bind(held.loader_instance_id)
@@ -207,20 +211,20 @@ async fn type_ids(
 ) -> Result<BTreeMap<String, i64>, LedgerError> {
     let types: BTreeSet<_> = created
         .iter()
-        .map(|c| clean(&c.outcome.resource_type))
+        .map(|c| name(&c.outcome.resource_type))
         .collect();
     let mut ids = BTreeMap::new();
-    for name in types {
+    for of in types {
         let find = "SELECT resource_type_id FROM resource_types WHERE resource_type = $1";
         let known: Option<i64> = sqlx::query_scalar(find)
-            .bind(&*name)
+            .bind(&*of)
             .fetch_optional(&mut *conn)
             .await?;
         let id = match known {
             Some(id) => id,
-            None => add_type(conn, &name).await?,
+            None => add_type(conn, &of).await?,
         };
-        ids.insert(name.into_owned(), id);
+        ids.insert(of.into_owned(), id);
     }
     Ok(ids)
 }
@@ -252,9 +256,9 @@ async fn add_error(
     let id = sqlx::query_scalar(
         "INSERT INTO resource_bundle_errors (resource_bundle_load_id, unit_id, kind, \
            line_number, entry_index, input_offset, input_length, resource_type, error_text, \
-           error_tstamp, response_time_ms, http_status_code, operation_outcome, \
-           quarantined_bytes, quarantine_parts) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+           error_tstamp, response_time_ms, http_status_code, http_status_text, \
+           operation_outcome, quarantined_bytes, quarantine_parts) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
          RETURNING error_id",
     )
     .bind(held.resource_bundle_load_id)
@@ -264,15 +268,22 @@ async fn add_error(
     .bind(position.entry.map(i64::from))
     .bind(int(position.offset))
     .bind(int(position.length))
-    .bind(clean(&outcome.resource_type))
+    .bind(name(&outcome.resource_type))
     .bind(clean(&outcome.error_text))
     .bind(now)
     .bind(i64::from(outcome.response_ms))
     .bind(status)
+    .bind(reason_phrase(outcome.http_status))
     .bind(outcome.operation_outcome.as_ref())
     .bind(int(bytes as u64))
     .bind(int(parts.len() as u64));
     Ok(id.fetch_one(conn).await?)
+}
+
+/// The standard's own words: HTTP/2 sends none.
+fn reason_phrase(status: u32) -> Option<&'static str> {
+    let status = StatusCode::from_u16(u16::try_from(status).ok()?).ok()?;
+    status.canonical_reason()
 }
 
 async fn add_quarantine(

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use chrono::NaiveDateTime;
 use sqlx::{FromRow, QueryBuilder};
 
-use super::objects::{self, Known};
-use super::{Conn, Db, LedgerError, Page};
+use super::objects::Known;
+use super::{Conn, Db, LedgerError, Page, one_row};
 use crate::ledger::Issue;
 use crate::ledger::text::{clean, int};
 
@@ -19,7 +19,26 @@ pub(super) async fn running_jobs(conn: &mut Conn, source_id: i64) -> Result<Vec<
         .await?)
 }
 
-/// Plans the loads of a page for one job; answers how many.
+/// Locks all jobs of a source, also those that are over, before anything of theirs: a person who
+/// retries or cancels one takes locks in this order too.
+pub(super) async fn lock_jobs(conn: &mut Conn, source_id: i64) -> Result<(), LedgerError> {
+    let all = concat!(
+        "SELECT job_id FROM jobs WHERE source_id = $1 ORDER BY job_id",
+        lock!()
+    );
+    sqlx::query(all).bind(source_id).execute(conn).await?;
+    Ok(())
+}
+
+#[derive(Debug, FromRow)]
+struct Planned {
+    run: i64,
+    reload: bool,
+    /// The listing is for this job: others learn of new objects by it, and no more.
+    listing: bool,
+}
+
+/// Plans the loads of a page for one job, whose row is locked; answers how many.
 pub(super) async fn page(
     conn: &mut Conn,
     now: NaiveDateTime,
@@ -27,44 +46,41 @@ pub(super) async fn page(
     page: &Page,
     known: &[Known],
 ) -> Result<u64, LedgerError> {
-    // Locked, so that a job is not cancelled or done while units are added to it.
-    let job: Option<(i64, bool)> = sqlx::query_as(concat!(
-        "SELECT run, reload FROM jobs WHERE job_id = $1 AND state IN ('scanning', 'loading')",
-        lock!()
-    ))
+    let job: Planned = sqlx::query_as(
+        "SELECT run, reload, (state = 'scanning' AND scan_begun = scan_wanted) AS listing \
+         FROM jobs WHERE job_id = $1",
+    )
     .bind(job_id)
-    .fetch_optional(&mut *conn)
+    .fetch_one(&mut *conn)
     .await?;
-    let Some((run, reload)) = job else {
-        return Ok(0);
-    };
-    let loadable: Vec<Known> = known
-        .iter()
-        .filter(|o| o.object_size > 0)
-        .copied()
-        .collect();
-    let loads = latest_loads(conn, job_id, &loadable).await?;
+    let loads = latest_loads(conn, job_id, known).await?;
     let (mut wanted, mut replaced, mut unchanged) = (Vec::new(), Vec::new(), 0);
-    for object in loadable {
-        match loads.get(&object.resource_bundle_id) {
-            None => wanted.push(object),
-            // Only a person's SQL leads here: a change that a scan sees leaves no such load.
-            Some(load) if load.version != object.version => {
-                objects::rescind(conn, object.resource_bundle_id, load.version).await?;
-                wanted.push(object);
+    for object in known {
+        let load = loads.get(&object.resource_bundle_id);
+        let stays = match load {
+            None => false,
+            Some(load) if load.version != object.version => false,
+            Some(load) if load.run == job.run => true,
+            Some(_) if job.reload && object.object_size > 0 => false,
+            Some(_) => {
+                unchanged += 1;
+                true
             }
-            Some(load) if load.run == run => {}
-            Some(load) if reload => {
-                replaced.push(load.resource_bundle_load_id);
-                wanted.push(object);
-            }
-            Some(_) => unchanged += 1,
+        };
+        if stays {
+            continue;
+        }
+        replaced.extend(load.map(|load| load.resource_bundle_load_id));
+        if object.object_size > 0 {
+            wanted.push(*object);
         }
     }
     replace(conn, &replaced).await?;
-    insert(conn, now, job_id, run, &wanted).await?;
-    note_issues(conn, now, job_id, run, &page.issues).await?;
-    count(conn, job_id, unchanged, page.ignored).await?;
+    insert(conn, now, job_id, job.run, &wanted).await?;
+    if job.listing {
+        note_issues(conn, now, job_id, job.run, &page.issues).await?;
+        count(conn, job_id, unchanged, page.ignored).await?;
+    }
     Ok(wanted.len() as u64)
 }
 
@@ -106,14 +122,19 @@ async fn latest_loads(
         .collect())
 }
 
+/// Loads that count no more for their job.
 async fn replace(conn: &mut Conn, loads: &[i64]) -> Result<(), LedgerError> {
     for load in loads {
-        sqlx::query(
-            "UPDATE resource_bundle_loads SET latest = FALSE WHERE resource_bundle_load_id = $1",
+        let replaced = sqlx::query(
+            "UPDATE resource_bundle_loads SET latest = FALSE \
+             WHERE resource_bundle_load_id = $1 AND latest",
         )
         .bind(load)
         .execute(&mut *conn)
         .await?;
+        one_row(replaced.rows_affected(), || {
+            LedgerError::Damaged(format!("load {load} changed under its job's lock"))
+        })?;
     }
     Ok(())
 }

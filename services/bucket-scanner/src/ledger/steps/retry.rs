@@ -60,7 +60,8 @@ async fn units_with_errors(
            SELECT DISTINCT e.unit_id FROM resource_bundle_errors e \
            JOIN resource_bundle_loads l \
              ON l.resource_bundle_load_id = e.resource_bundle_load_id \
-           WHERE l.job_id = $1 AND l.latest AND e.unit_id > $2 \
+           JOIN resource_bundles b ON b.resource_bundle_id = l.resource_bundle_id \
+           WHERE l.job_id = $1 AND l.latest AND b.version = l.version AND e.unit_id > $2 \
            ORDER BY e.unit_id LIMIT $3) ORDER BY unit_id",
         lock!()
     ));
@@ -185,13 +186,13 @@ async fn reopen_job(
         .await?;
     }
     for sql in [
-        "UPDATE resource_bundles SET load_completed = NULL \
-         WHERE load_completed IS NOT NULL AND allocation_id IN \
-           (SELECT resource_bundle_load_id FROM load_units WHERE job_id = $1 AND state = 'open')",
         "UPDATE resource_bundle_loads SET run = (SELECT run FROM jobs WHERE job_id = $1), \
            load_completed = NULL, rows_processed = NULL, failure_count = NULL \
          WHERE (load_completed IS NOT NULL OR run <> (SELECT run FROM jobs WHERE job_id = $1)) \
            AND resource_bundle_load_id IN \
+           (SELECT resource_bundle_load_id FROM load_units WHERE job_id = $1 AND state = 'open')",
+        "UPDATE resource_bundles SET load_completed = NULL \
+         WHERE load_completed IS NOT NULL AND allocation_id IN \
            (SELECT resource_bundle_load_id FROM load_units WHERE job_id = $1 AND state = 'open')",
     ] {
         sqlx::query(sql).bind(job_id).execute(&mut *conn).await?;

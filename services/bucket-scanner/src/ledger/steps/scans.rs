@@ -54,13 +54,13 @@ pub(super) async fn begin(
     }))
 }
 
-/// What this scan finds replaces what an earlier one told of the running jobs.
+/// What this scan finds replaces what an earlier one told of the jobs that want it.
 async fn reset_jobs(conn: &mut Conn, source_id: i64) -> Result<(), LedgerError> {
     for sql in [
         "UPDATE jobs SET scan_begun = scan_wanted, scan_run = run, objects_unchanged = 0, \
-         objects_ignored = 0 WHERE source_id = $1 AND state IN ('scanning', 'loading')",
+         objects_ignored = 0 WHERE source_id = $1 AND state = 'scanning'",
         "DELETE FROM scan_issues WHERE job_id IN (SELECT job_id FROM jobs \
-         WHERE source_id = $1 AND state IN ('scanning', 'loading'))",
+         WHERE source_id = $1 AND state = 'scanning' AND scan_begun = scan_wanted)",
     ] {
         sqlx::query(sql).bind(source_id).execute(&mut *conn).await?;
     }
@@ -82,6 +82,7 @@ pub(super) async fn register(
             .execute(&mut *conn)
             .await?;
     one_row(renewed.rows_affected(), || lost(scan))?;
+    plan::lock_jobs(conn, scan.source_id).await?;
     let (objects, mut registered) = objects::register(conn, now, scan.source_id, page).await?;
     for job_id in plan::running_jobs(conn, scan.source_id).await? {
         registered.planned += plan::page(conn, now, job_id, page, &objects).await?;
@@ -111,10 +112,11 @@ pub(super) async fn finish(
         return jobs::fail_scanned(conn, now, scan.source_id, reason).await;
     }
     sqlx::query(
-        "UPDATE jobs SET state = 'loading' \
+        "UPDATE jobs SET state = 'loading', listed = $2 \
          WHERE source_id = $1 AND state = 'scanning' AND scan_begun = scan_wanted",
     )
     .bind(scan.source_id)
+    .bind(now)
     .execute(&mut *conn)
     .await?;
     // Also those that were loading before: the scan may have rescinded the last they waited for.

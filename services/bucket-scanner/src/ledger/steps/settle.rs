@@ -1,13 +1,17 @@
 //! How units, loads and jobs end, and what a lost lease means.
 
 use chrono::{NaiveDateTime, TimeDelta};
+use stoker_proto::common::v1::Source;
 use stoker_proto::ledger::v1::{Disposition, Lease};
 
 use super::{Conn, LedgerError, one_row};
-use crate::ledger::MAX_ATTEMPTS;
-use crate::ledger::text::{clean, int, nat32};
+use crate::ledger::text::{clean, int, join_key, nat, nat32};
+use crate::ledger::{FinishedLoad, MAX_ATTEMPTS};
 
 const LONGEST_PAUSE_S: i64 = 60;
+
+/// Before a unit is tried again whose server or store is away.
+const AWAY_PAUSE: TimeDelta = TimeDelta::seconds(10);
 
 /// A unit under a lease that holds, its row locked.
 #[derive(Debug, sqlx::FromRow)]
@@ -60,15 +64,19 @@ pub(super) async fn why_lost(conn: &mut Conn, unit_id: i64) -> Result<String, Le
     })
 }
 
+/// Answers the load when it is over by this, and the job when it may be.
 pub(super) async fn finish_unit(
     conn: &mut Conn,
     now: NaiveDateTime,
     lease: &Lease,
     lines: u64,
     decoded_bytes: u64,
-) -> Result<(), LedgerError> {
+) -> Result<(Option<FinishedLoad>, Option<i64>), LedgerError> {
     let held = match held(conn, lease).await {
-        Err(LedgerError::LeaseLost { .. }) if finished_under(conn, lease).await? => return Ok(()),
+        Err(lost @ LedgerError::LeaseLost { .. }) => {
+            let finished = finished_under(conn, lease).await?;
+            return Ok((None, unless_open(conn, finished.ok_or(lost)?).await?));
+        }
         held => held?,
     };
     // The token stays, so that a repeat is known as one.
@@ -84,43 +92,53 @@ pub(super) async fn finish_unit(
     .execute(&mut *conn)
     .await?;
     one_row(finished.rows_affected(), || changed(lease.unit_id))?;
-    load(conn, now, held.resource_bundle_load_id).await?;
-    job(conn, now, held.job_id).await
+    let finished = if load(conn, now, held.resource_bundle_load_id).await? {
+        Some(describe(conn, held.resource_bundle_load_id).await?)
+    } else {
+        None
+    };
+    Ok((finished, unless_open(conn, held.job_id).await?))
 }
 
-async fn finished_under(conn: &mut Conn, lease: &Lease) -> Result<bool, LedgerError> {
+/// The job of a unit that was finished under just this lease.
+async fn finished_under(conn: &mut Conn, lease: &Lease) -> Result<Option<i64>, LedgerError> {
     let repeat = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM load_units \
-         WHERE unit_id = $1 AND lease_token = $2 AND state = 'done')",
+        "SELECT job_id FROM load_units WHERE unit_id = $1 AND lease_token = $2 AND state = 'done'",
     );
     Ok(repeat
         .bind(lease.unit_id)
         .bind(&lease.token)
-        .fetch_one(conn)
+        .fetch_optional(conn)
         .await?)
 }
 
+/// Answers the job when it may be over by this.
 pub(super) async fn release_unit(
     conn: &mut Conn,
     now: NaiveDateTime,
     lease: &Lease,
     disposition: Disposition,
     reason: &str,
-) -> Result<(), LedgerError> {
+) -> Result<Option<i64>, LedgerError> {
     let held = held(conn, lease).await?;
     let attempts = nat32(held.attempts);
     match disposition {
-        Disposition::HandBack => reopen(conn, lease, held.attempts - 1, now, "").await,
+        Disposition::HandBack => reopen(conn, lease, held.attempts - 1, now, "").await?,
+        Disposition::Later => {
+            reopen(conn, lease, held.attempts - 1, now + AWAY_PAUSE, reason).await?;
+        }
         Disposition::Retry if attempts < MAX_ATTEMPTS => {
             let again = now + pause_after(attempts);
-            reopen(conn, lease, held.attempts, again, reason).await
+            reopen(conn, lease, held.attempts, again, reason).await?;
         }
-        Disposition::Retry => give_up(conn, now, lease.unit_id, reason).await,
-        Disposition::Park => park(conn, now, lease.unit_id, reason).await,
-        Disposition::Unspecified => Err(LedgerError::NotNow(
-            "say what is to happen to the unit".to_owned(),
-        )),
+        Disposition::Retry => give_up(conn, now, lease.unit_id, reason).await?,
+        Disposition::Park => park(conn, now, lease.unit_id, reason).await?,
+        Disposition::Unspecified => {
+            let reason = "say what is to happen to the unit".to_owned();
+            return Err(LedgerError::NotNow(reason));
+        }
     }
+    unless_open(conn, held.job_id).await
 }
 
 /// 1 s after the first attempt, twice as long after each further one.
@@ -176,25 +194,38 @@ async fn park(
     unit_id: i64,
     reason: &str,
 ) -> Result<(), LedgerError> {
-    let parked: Option<i64> = sqlx::query_scalar(
+    let parked = sqlx::query(
         "UPDATE load_units SET state = 'parked', reason = $2, not_before = $3, \
            lease_token = NULL, lease_expiry = NULL \
-         WHERE unit_id = $1 AND state = 'leased' RETURNING job_id",
+         WHERE unit_id = $1 AND state = 'leased'",
     )
     .bind(unit_id)
     .bind(clean(reason))
     .bind(now)
-    .fetch_optional(&mut *conn)
+    .execute(conn)
     .await?;
-    job(conn, now, parked.ok_or_else(|| changed(unit_id))?).await
+    one_row(parked.rows_affected(), || changed(unit_id))
+}
+
+/// Ends a unit, whose row is locked, of a load that counts no more.
+pub(super) async fn rescind(conn: &mut Conn, unit_id: i64) -> Result<(), LedgerError> {
+    let rescinded = sqlx::query(
+        "UPDATE load_units SET state = 'rescinded', reason = 'the object has changed', \
+           lease_token = NULL, lease_expiry = NULL \
+         WHERE unit_id = $1 AND state IN ('open', 'leased')",
+    )
+    .bind(unit_id)
+    .execute(conn)
+    .await?;
+    one_row(rescinded.rows_affected(), || changed(unit_id))
 }
 
 pub(super) fn changed(unit_id: i64) -> LedgerError {
     LedgerError::Damaged(format!("unit {unit_id} changed under its lock"))
 }
 
-/// Ends a load when all its units are done.
-async fn load(conn: &mut Conn, now: NaiveDateTime, load_id: i64) -> Result<(), LedgerError> {
+/// Ends a load when all its units are done; answers whether they were.
+async fn load(conn: &mut Conn, now: NaiveDateTime, load_id: i64) -> Result<bool, LedgerError> {
     // Locked first: of two units that finish at once, the later must see the earlier done.
     sqlx::query(concat!(
         "SELECT 1 FROM resource_bundle_loads WHERE resource_bundle_load_id = $1",
@@ -216,7 +247,8 @@ async fn load(conn: &mut Conn, now: NaiveDateTime, load_id: i64) -> Result<(), L
     .bind(now)
     .execute(&mut *conn)
     .await?;
-    if completed.rows_affected() == 1 {
+    let over = completed.rows_affected() == 1;
+    if over {
         sqlx::query(
             "UPDATE resource_bundles SET load_completed = $2 \
              WHERE allocation_id = $1 AND resource_bundle_id = \
@@ -228,30 +260,71 @@ async fn load(conn: &mut Conn, now: NaiveDateTime, load_id: i64) -> Result<(), L
         .execute(conn)
         .await?;
     }
-    Ok(())
+    Ok(over)
 }
 
-/// Ends a job that is listed and has nothing open or leased.
-pub(super) async fn job(
-    conn: &mut Conn,
-    now: NaiveDateTime,
+#[derive(Debug, sqlx::FromRow)]
+struct LoadRow {
     job_id: i64,
-) -> Result<(), LedgerError> {
+    uri: String,
+    reach: String,
+    bucket_name: String,
+    bucket_path: String,
+    object_name: String,
+    version: i64,
+    rows_processed: i64,
+    failure_count: i64,
+}
+
+async fn describe(conn: &mut Conn, load_id: i64) -> Result<FinishedLoad, LedgerError> {
+    let row: LoadRow = sqlx::query_as(
+        "SELECT l.job_id, s.uri, s.reach, p.bucket_name, p.bucket_path, b.object_name, l.version, \
+           l.rows_processed, l.failure_count FROM resource_bundle_loads l \
+         JOIN resource_bundles b ON b.resource_bundle_id = l.resource_bundle_id \
+         JOIN bucket_paths p ON p.bucket_path_id = b.bucket_path_id \
+         JOIN sources s ON s.source_id = b.source_id WHERE l.resource_bundle_load_id = $1",
+    )
+    .bind(load_id)
+    .fetch_one(conn)
+    .await?;
+    Ok(FinishedLoad {
+        job_id: row.job_id,
+        source: Source {
+            uri: row.uri,
+            reach: row.reach,
+        },
+        bucket_name: row.bucket_name,
+        key: join_key(&row.bucket_path, &row.object_name),
+        version: nat32(row.version),
+        loaded: nat(row.rows_processed - row.failure_count),
+        rejected: nat(row.failure_count),
+    })
+}
+
+/// The job, unless it has open units: whoever ends the last of them looks again, so most units end
+/// without a look at their job.
+async fn unless_open(conn: &mut Conn, job_id: i64) -> Result<Option<i64>, LedgerError> {
     let open: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM load_units WHERE job_id = $1 AND state = 'open')",
     )
     .bind(job_id)
-    .fetch_one(&mut *conn)
+    .fetch_one(conn)
     .await?;
-    if open {
-        // Whoever ends the last open unit looks again; so most units end without the job's lock.
-        return Ok(());
-    }
+    Ok((!open).then_some(job_id))
+}
+
+/// Ends a job that is listed and has nothing open or leased; answers whether it was. Not in a transaction that has locked
+/// units: who cancels or retries a job locks it before its units.
+pub(super) async fn job(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    job_id: i64,
+) -> Result<bool, LedgerError> {
     sqlx::query(concat!("SELECT 1 FROM jobs WHERE job_id = $1", lock!()))
         .bind(job_id)
         .execute(&mut *conn)
         .await?;
-    sqlx::query(
+    let ended = sqlx::query(
         "UPDATE jobs SET state = 'done', ended = $2 WHERE job_id = $1 AND state = 'loading' \
          AND NOT EXISTS (SELECT 1 FROM load_units WHERE job_id = $1 AND state = 'open') \
          AND NOT EXISTS (SELECT 1 FROM load_units WHERE job_id = $1 AND state = 'leased')",
@@ -260,7 +333,7 @@ pub(super) async fn job(
     .bind(now)
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(ended.rows_affected() == 1)
 }
 
 #[cfg(test)]

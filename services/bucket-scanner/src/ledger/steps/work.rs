@@ -21,13 +21,7 @@ pub(super) async fn register_worker(
     now: NaiveDateTime,
     worker: &RegisterWorkerRequest,
 ) -> Result<i64, LedgerError> {
-    sqlx::query(
-        "UPDATE loader_instances SET status = 'STOPPED' \
-         WHERE status = 'RUNNING' AND heartbeat_tstamp <= $1",
-    )
-    .bind(now - WORKER_SILENCE)
-    .execute(&mut *conn)
-    .await?;
+    stop_silent(conn, now).await?;
     let id = sqlx::query_scalar(
         "INSERT INTO loader_instances (loader_instance_key, hostname, pid, heartbeat_tstamp, \
            status, version) \
@@ -39,6 +33,17 @@ pub(super) async fn register_worker(
     .bind(now)
     .bind(clean(&worker.version));
     Ok(id.fetch_one(conn).await?)
+}
+
+pub(super) async fn stop_silent(conn: &mut Conn, now: NaiveDateTime) -> Result<u64, LedgerError> {
+    let stopped = sqlx::query(
+        "UPDATE loader_instances SET status = 'STOPPED' \
+         WHERE status = 'RUNNING' AND heartbeat_tstamp <= $1",
+    )
+    .bind(now - WORKER_SILENCE)
+    .execute(conn)
+    .await?;
+    Ok(stopped.rows_affected())
 }
 
 pub(super) async fn heartbeat(
@@ -54,18 +59,36 @@ pub(super) async fn heartbeat(
     .bind(now)
     .execute(conn)
     .await?;
-    one_row(beat.rows_affected(), || LedgerError::NotFound {
-        what: "worker",
-        id: worker_id,
-    })
+    one_row(beat.rows_affected(), || unknown(worker_id))
 }
 
+fn unknown(worker_id: i64) -> LedgerError {
+    LedgerError::NotFound {
+        what: "worker",
+        id: worker_id,
+    }
+}
+
+/// A worker that outlived the ledger it registered at is told so before it is given units.
+async fn is_known(conn: &mut Conn, worker_id: i64) -> Result<(), LedgerError> {
+    let known = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM loader_instances WHERE loader_instance_id = $1)",
+    );
+    if known.bind(worker_id).fetch_one(conn).await? {
+        Ok(())
+    } else {
+        Err(unknown(worker_id))
+    }
+}
+
+/// Answers the units, and jobs that may be over.
 pub(super) async fn lease(
     conn: &mut Conn,
     now: NaiveDateTime,
     length: TimeDelta,
     request: &LeaseUnitsRequest,
-) -> Result<Vec<Unit>, LedgerError> {
+) -> Result<(Vec<Unit>, Vec<i64>), LedgerError> {
+    is_known(conn, request.worker_id).await?;
     let mut units = Vec::new();
     let held = json(&request.held_unit_ids);
     let jobs = leasable_jobs(conn).await?;
@@ -77,16 +100,29 @@ pub(super) async fn lease(
             continue;
         }
         for unit_id in pick(conn, now, job.job_id, &held, room).await? {
-            units.push(take(conn, now, now + length, request.worker_id, unit_id, job).await?);
+            units.extend(take(conn, now, now + length, request.worker_id, unit_id, job).await?);
         }
     }
-    if units.is_empty() {
-        // Two workers that end a job's last units at once may each leave the job to the other.
-        for job in &jobs {
-            settle::job(conn, now, job.job_id).await?;
-        }
-    }
-    Ok(units)
+    let over = if units.is_empty() {
+        jobs_without_work(conn).await?
+    } else {
+        Vec::new()
+    };
+    Ok((units, over))
+}
+
+/// Listed jobs with nothing open or leased: whoever was to end them may have died before, and a unit
+/// that was given up here may have been the last.
+async fn jobs_without_work(conn: &mut Conn) -> Result<Vec<i64>, LedgerError> {
+    let waiting_for_nothing = sqlx::query_scalar(
+        "SELECT j.job_id FROM jobs j WHERE j.state = 'loading' \
+         AND NOT EXISTS \
+           (SELECT 1 FROM load_units u WHERE u.job_id = j.job_id AND u.state = 'open') \
+         AND NOT EXISTS \
+           (SELECT 1 FROM load_units u WHERE u.job_id = j.job_id AND u.state = 'leased') \
+         ORDER BY j.job_id",
+    );
+    Ok(waiting_for_nothing.fetch_all(conn).await?)
 }
 
 #[derive(Debug, FromRow)]
@@ -162,7 +198,7 @@ async fn pick(
     Ok(picked)
 }
 
-/// Leases a unit whose row is locked.
+/// Leases a unit whose row is locked; none when it is of a load that counts no more.
 async fn take(
     conn: &mut Conn,
     now: NaiveDateTime,
@@ -170,25 +206,28 @@ async fn take(
     worker_id: i64,
     unit_id: i64,
     job: &LeasableJob,
-) -> Result<Unit, LedgerError> {
+) -> Result<Option<Unit>, LedgerError> {
+    let mut row = read_unit(conn, unit_id).await?;
+    if !row.current {
+        settle::rescind(conn, unit_id).await?;
+        return Ok(None);
+    }
     let token = Uuid::new_v4().to_string();
-    let leased = sqlx::query(
+    let attempts: Option<i64> = sqlx::query_scalar(
         "UPDATE load_units SET state = 'leased', lease_token = $2, lease_expiry = $3, \
            attempts = attempts + 1, loader_instance_id = $4, reason = '' \
-         WHERE unit_id = $1 AND state IN ('open', 'leased')",
+         WHERE unit_id = $1 AND state IN ('open', 'leased') RETURNING attempts",
     )
     .bind(unit_id)
     .bind(&token)
     .bind(expiry)
     .bind(worker_id)
-    .execute(&mut *conn)
+    .fetch_optional(&mut *conn)
     .await?;
-    one_row(leased.rows_affected(), || {
-        LedgerError::Damaged(format!("unit {unit_id} changed under its lock"))
-    })?;
-    let row = read_unit(conn, unit_id).await?;
+    row.attempts = attempts.ok_or_else(|| settle::changed(unit_id))?;
     note_start(conn, now, worker_id, row.resource_bundle_load_id).await?;
     row.into_unit(Lease { unit_id, token }, expiry, job)
+        .map(Some)
 }
 
 /// The first lease of a load is its start.
@@ -233,6 +272,8 @@ struct UnitRow {
     range_end: i64,
     done_ranges: String,
     attempts: i64,
+    /// It is of the object's present version, and of the load that counts for the job.
+    current: bool,
     version: i64,
     bucket_name: String,
     bucket_path: String,
@@ -247,7 +288,7 @@ struct UnitRow {
 async fn read_unit(conn: &mut Conn, unit_id: i64) -> Result<UnitRow, LedgerError> {
     let unit = sqlx::query_as(
         "SELECT u.resource_bundle_load_id, u.job_id, u.range_start, u.range_end, u.done_ranges, \
-           u.attempts, l.version, p.bucket_name, p.bucket_path, b.object_name, b.object_size, \
+           u.attempts, (l.latest AND l.version = b.version) AS current, l.version, p.bucket_name, p.bucket_path, b.object_name, b.object_size, \
            b.file_type, b.compression, b.etag, b.last_modified \
          FROM load_units u \
          JOIN resource_bundle_loads l ON l.resource_bundle_load_id = u.resource_bundle_load_id \

@@ -1,0 +1,103 @@
+//! What went wrong with a job, with the inputs when asked for.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use stoker_proto::ledger::v1::{ListErrorsRequest, LoadError, ReadQuarantineRequest};
+
+use super::{Client, sentence};
+use crate::output::Output;
+use crate::report::kind_name;
+
+/// Writes errors as they come, so that a million of them need no memory.
+pub(super) async fn errors(
+    mut client: Client,
+    job_id: i64,
+    inputs: bool,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let request = ListErrorsRequest {
+        job_id,
+        this_run: false,
+    };
+    let mut stream = client
+        .list_errors(request)
+        .await
+        .map_err(sentence)?
+        .into_inner();
+    while let Some(error) = stream.message().await.map_err(sentence)? {
+        let input = if inputs && error.quarantined_bytes > 0 {
+            Some(input(&mut client, job_id, error.error_id).await?)
+        } else {
+            None
+        };
+        let line = if output.is_json() {
+            error_to_json(&error, input.as_deref()).to_string()
+        } else {
+            error_text(&error, input.as_deref())
+        };
+        if !Output::line(&line)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn input(client: &mut Client, job_id: i64, error_id: i64) -> anyhow::Result<Vec<u8>> {
+    let request = ReadQuarantineRequest { job_id, error_id };
+    let mut parts = client
+        .read_quarantine(request)
+        .await
+        .map_err(sentence)?
+        .into_inner();
+    let mut bytes = Vec::new();
+    while let Some(part) = parts.message().await.map_err(sentence)? {
+        bytes.extend_from_slice(&part.data);
+    }
+    Ok(bytes)
+}
+
+fn error_text(error: &LoadError, input: Option<&[u8]>) -> String {
+    let place = error.position.map(|p| {
+        let entry = p.entry.map(|e| format!(" entry {e}")).unwrap_or_default();
+        format!(":{}{entry}", p.line + 1)
+    });
+    let status = match error.http_status {
+        0 => String::new(),
+        status => format!(" ({status})"),
+    };
+    let input = input
+        .map(|i| format!("\n    {}", String::from_utf8_lossy(i)))
+        .unwrap_or_default();
+    format!(
+        "{}: {}{}{status}: {}{input}",
+        kind_name(error.kind()),
+        error.key,
+        place.unwrap_or_default(),
+        error.error_text
+    )
+}
+
+fn error_to_json(error: &LoadError, input: Option<&[u8]>) -> Value {
+    let place = error.position.unwrap_or_default();
+    let mut value = json!({
+        "error_id": error.error_id, "kind": kind_name(error.kind()),
+        "file": error.key, "version": error.version,
+        "resource_type": error.resource_type, "http_status": error.http_status,
+        "reason": error.error_text,
+        "operation_outcome": serde_json::from_slice::<Value>(&error.operation_outcome).ok(),
+    });
+    if error.position.is_some() {
+        value["line"] = json!(place.line + 1);
+        value["entry"] = json!(place.entry);
+        value["offset"] = json!(place.offset);
+        value["length"] = json!(place.length);
+    }
+    // A text stays readable; bytes that are no text are kept as they are too.
+    match input.map(std::str::from_utf8) {
+        Some(Ok(text)) => value["input"] = json!(text),
+        Some(Err(_)) => value["input_base64"] = json!(STANDARD.encode(input.unwrap_or_default())),
+        None => {}
+    }
+    value
+}

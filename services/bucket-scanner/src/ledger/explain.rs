@@ -1,0 +1,145 @@
+//! What the databases' own errors mean.
+
+use std::path::PathBuf;
+
+use super::error::{LedgerError, code, is_busy, sqlite_code};
+
+/// Where a ledger lies, for messages.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    /// A file, or `:memory:`.
+    Sqlite(PathBuf),
+    /// Address and database, without a password.
+    Postgres(String),
+}
+
+impl Place {
+    pub(super) fn show(&self) -> String {
+        match self {
+            Self::Sqlite(path) => path.display().to_string(),
+            Self::Postgres(address) => address.clone(),
+        }
+    }
+
+    /// Turns the database's own error into one that says what to do.
+    pub(super) fn explain(&self, error: LedgerError) -> LedgerError {
+        let LedgerError::Database(error) = error else {
+            return error;
+        };
+        match self {
+            Self::Sqlite(path) => explain_sqlite(path.clone(), error),
+            Self::Postgres(place) => explain_postgres(place.clone(), error),
+        }
+    }
+}
+
+fn explain_sqlite(path: PathBuf, error: sqlx::Error) -> LedgerError {
+    let place = path.display().to_string();
+    if matches!(error, sqlx::Error::PoolTimedOut) {
+        return LedgerError::Overloaded { place };
+    }
+    if is_busy(&error) {
+        return LedgerError::Busy { place };
+    }
+    let Some(code) = sqlite_code(&error) else {
+        return LedgerError::Database(error);
+    };
+    match code {
+        8 => LedgerError::ReadOnly { place },
+        11 | 26 => LedgerError::NotADatabase { place },
+        13 => LedgerError::DiskFull { place },
+        3 | 14 => {
+            let reason = message_of(&error);
+            LedgerError::CannotOpen { path, reason }
+        }
+        _ => LedgerError::Database(error),
+    }
+}
+
+fn message_of(error: &sqlx::Error) -> String {
+    error
+        .as_database_error()
+        .map(|e| e.message().to_owned())
+        .unwrap_or_default()
+}
+
+fn explain_postgres(place: String, error: sqlx::Error) -> LedgerError {
+    use sqlx::Error;
+    let reason = match &error {
+        Error::Io(e) => e.to_string(),
+        Error::PoolTimedOut => "no connection in time".to_owned(),
+        Error::Tls(e) | Error::Configuration(e) => {
+            let reason = e.to_string();
+            return LedgerError::BadConnection { place, reason };
+        }
+        _ => message_of(&error),
+    };
+    if matches!(error, Error::Io(_) | Error::PoolTimedOut) {
+        return LedgerError::Unreachable { place, reason };
+    }
+    // https://www.postgresql.org/docs/current/errcodes-appendix.html
+    match code(&error).as_deref() {
+        Some("28000" | "28P01") => LedgerError::WrongPassword { place, reason },
+        Some("3D000") => LedgerError::DatabaseMissing { place },
+        Some("42501") => LedgerError::LacksRights { place, reason },
+        Some("25006") => LedgerError::Standby { place, reason },
+        Some("53100") => LedgerError::DiskFull { place },
+        // Too many connections, and a server that starts or stops.
+        Some("53300" | "57P01" | "57P02" | "57P03") => LedgerError::Unreachable { place, reason },
+        // A time limit for locks or statements, and a fault of the server's disk.
+        Some("55P03" | "57014" | "58030") => LedgerError::Unserved { place, reason },
+        // Insufficient resources.
+        Some(code) if code.starts_with("53") => LedgerError::Unserved { place, reason },
+        _ => LedgerError::Database(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+    use sqlx::{ConnectOptions, Executor};
+    use stoker_shared::retry::Retry;
+
+    use super::*;
+
+    async fn explained(conn: &mut SqliteConnection, sql: &'static str) -> LedgerError {
+        let error = conn.execute(sql).await.unwrap_err();
+        Place::Sqlite("/x/ledger.sqlite".into()).explain(LedgerError::Database(error))
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told() {
+        let mut conn = SqliteConnectOptions::new()
+            .in_memory(true)
+            .connect()
+            .await
+            .unwrap();
+        conn.execute("PRAGMA max_page_count = 2; CREATE TABLE t (x BLOB)")
+            .await
+            .unwrap();
+        let error = explained(&mut conn, "INSERT INTO t VALUES (zeroblob(100000))").await;
+        assert!(matches!(&error, LedgerError::DiskFull { place } if place.contains("/x/")));
+        assert_eq!(error.retry(), Retry::After(None));
+    }
+
+    #[tokio::test]
+    async fn a_read_only_file_and_a_busy_one_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteConnectOptions::new().filename(folder.path().join("x"));
+        let mut writer = options
+            .clone()
+            .create_if_missing(true)
+            .connect()
+            .await
+            .unwrap();
+        writer.execute("CREATE TABLE t (x)").await.unwrap();
+        let mut reader = options.clone().read_only(true).connect().await.unwrap();
+        let error = explained(&mut reader, "INSERT INTO t VALUES (1)").await;
+        assert!(matches!(error, LedgerError::ReadOnly { .. }), "{error}");
+        writer.execute("BEGIN IMMEDIATE").await.unwrap();
+        let quick = options.busy_timeout(std::time::Duration::ZERO);
+        let mut second = quick.connect().await.unwrap();
+        let error = explained(&mut second, "INSERT INTO t VALUES (1)").await;
+        assert!(matches!(error, LedgerError::Busy { .. }), "{error}");
+    }
+}

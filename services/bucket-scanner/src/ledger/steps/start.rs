@@ -1,0 +1,241 @@
+//! Jobs as they start: asked for by a person, or kept going since they are configured.
+
+use chrono::{NaiveDateTime, TimeDelta};
+use sqlx::FromRow;
+use stoker_proto::common::v1::Source;
+use stoker_proto::ledger::v1::JobState;
+
+use super::{Conn, LedgerError, StartJob, one_row};
+use crate::ledger::is_over;
+use crate::ledger::text::Spelled;
+
+pub(super) async fn start(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    start: &StartJob,
+) -> Result<i64, LedgerError> {
+    let known = match find_or_add(conn, now, start).await? {
+        Job::New(job_id) => return Ok(job_id),
+        Job::Known(known) => known,
+    };
+    let job_id = known.job_id;
+    if is_over(JobState::read(&known.state)?) {
+        begin_run(conn, now, job_id, start.reload).await?;
+        if start.reload {
+            drop_unfinished(conn, job_id).await?;
+            return Ok(job_id);
+        }
+    } else {
+        ask_for_listing(conn, job_id, start.reload).await?;
+    }
+    take_up(conn, now, job_id).await?;
+    adopt_unfinished(conn, job_id).await?;
+    Ok(job_id)
+}
+
+/// What a person ended or what was set aside stays so; whether a listing was asked for.
+pub(super) async fn keep_loaded(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    interval: TimeDelta,
+    start: &StartJob,
+) -> Result<bool, LedgerError> {
+    let known = match find_or_add(conn, now, start).await? {
+        Job::New(_) => return Ok(true),
+        Job::Known(known) => known,
+    };
+    let due = |listed: NaiveDateTime| {
+        listed
+            .checked_add_signed(interval)
+            .is_some_and(|d| d <= now)
+    };
+    if !known.listed.is_none_or(due) {
+        return Ok(false);
+    }
+    match JobState::read(&known.state)? {
+        JobState::Loading => ask_for_listing(conn, known.job_id, false).await?,
+        JobState::Done | JobState::Failed => {
+            begin_run(conn, now, known.job_id, false).await?;
+            adopt_unfinished(conn, known.job_id).await?;
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+enum Job {
+    New(i64),
+    Known(Known),
+}
+
+#[derive(Debug, FromRow)]
+struct Known {
+    job_id: i64,
+    state: String,
+    /// When the last listing that it asked for ended.
+    listed: Option<NaiveDateTime>,
+}
+
+async fn find_or_add(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    start: &StartJob,
+) -> Result<Job, LedgerError> {
+    if let Some(known) = find(conn, start).await? {
+        return Ok(Job::Known(known));
+    }
+    let source_id = upsert_source(conn, now, &start.source).await?;
+    if let Some(job_id) = insert(conn, now, source_id, start).await? {
+        return Ok(Job::New(job_id));
+    }
+    let vanished = || LedgerError::Damaged("a job vanished".to_owned());
+    Ok(Job::Known(find(conn, start).await?.ok_or_else(vanished)?))
+}
+
+/// The job of a load, its row locked.
+async fn find(conn: &mut Conn, start: &StartJob) -> Result<Option<Known>, LedgerError> {
+    let known = sqlx::query_as(concat!(
+        "SELECT job_id, state, listed FROM jobs WHERE source_id = \
+           (SELECT source_id FROM sources WHERE uri = $1 AND reach = $2) \
+         AND base_url = $3 AND tenant = $4 AND interaction = $5",
+        lock!()
+    ))
+    .bind(&start.source.uri)
+    .bind(&start.source.reach)
+    .bind(&start.target.base_url)
+    .bind(&start.target.tenant)
+    .bind(start.interaction.spell()?);
+    Ok(known.fetch_optional(conn).await?)
+}
+
+async fn upsert_source(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    source: &Source,
+) -> Result<i64, LedgerError> {
+    sqlx::query(
+        "INSERT INTO sources (uri, reach, added) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+    )
+    .bind(&source.uri)
+    .bind(&source.reach)
+    .bind(now)
+    .execute(&mut *conn)
+    .await?;
+    let find = "SELECT source_id FROM sources WHERE uri = $1 AND reach = $2";
+    let id = sqlx::query_scalar(find)
+        .bind(&source.uri)
+        .bind(&source.reach);
+    Ok(id.fetch_one(conn).await?)
+}
+
+/// None when there is such a job.
+async fn insert(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    source_id: i64,
+    start: &StartJob,
+) -> Result<Option<i64>, LedgerError> {
+    let inserted = sqlx::query_scalar(
+        "INSERT INTO jobs (source_id, base_url, tenant, interaction, state, reason, created, \
+           started, run, reload, scan_wanted, scan_begun, scan_run, objects_unchanged, \
+           objects_ignored) \
+         VALUES ($1, $2, $3, $4, 'scanning', '', $5, $5, 1, $6, 1, 0, 0, 0, 0) \
+         ON CONFLICT DO NOTHING RETURNING job_id",
+    )
+    .bind(source_id)
+    .bind(&start.target.base_url)
+    .bind(&start.target.tenant)
+    .bind(start.interaction.spell()?)
+    .bind(now)
+    .bind(start.reload);
+    Ok(inserted.fetch_optional(conn).await?)
+}
+
+/// Has a running job, whose row is locked, list its source again.
+async fn ask_for_listing(conn: &mut Conn, job_id: i64, reload: bool) -> Result<(), LedgerError> {
+    let asked = sqlx::query(
+        "UPDATE jobs SET state = 'scanning', scan_wanted = scan_wanted + 1, \
+         reload = (reload OR $2) WHERE job_id = $1 AND state IN ('scanning', 'loading')",
+    )
+    .bind(job_id)
+    .bind(reload)
+    .execute(conn)
+    .await?;
+    one_row(asked.rows_affected(), || changed(job_id))
+}
+
+/// Begins a new run of a job that had ended and whose row is locked.
+async fn begin_run(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    job_id: i64,
+    reload: bool,
+) -> Result<(), LedgerError> {
+    let begun = sqlx::query(
+        "UPDATE jobs SET state = 'scanning', reason = '', started = $2, ended = NULL, \
+         run = run + 1, reload = $3, scan_wanted = scan_wanted + 1 \
+         WHERE job_id = $1 AND state IN ('done', 'cancelled', 'failed')",
+    )
+    .bind(job_id)
+    .bind(now)
+    .bind(reload)
+    .execute(conn)
+    .await?;
+    one_row(begun.rows_affected(), || changed(job_id))
+}
+
+fn changed(job_id: i64) -> LedgerError {
+    LedgerError::Damaged(format!("job {job_id} changed under its lock"))
+}
+
+/// What was set aside or cancelled is open again, and nothing is near its last attempt.
+async fn take_up(conn: &mut Conn, now: NaiveDateTime, job_id: i64) -> Result<(), LedgerError> {
+    // Each state is named beside the job, here and below: so its own index serves it.
+    for sql in [
+        "UPDATE load_units SET state = 'open', attempts = 0, not_before = $2, reason = '' \
+         WHERE (job_id = $1 AND state = 'parked') OR (job_id = $1 AND state = 'cancelled')",
+        "UPDATE load_units SET attempts = 0, not_before = $2 \
+         WHERE job_id = $1 AND state = 'open' AND attempts > 0",
+        // The attempt that ran out is the first.
+        "UPDATE load_units SET attempts = 1 \
+         WHERE job_id = $1 AND state = 'leased' AND lease_expiry <= $2 AND attempts > 1",
+    ] {
+        sqlx::query(sql)
+            .bind(job_id)
+            .bind(now)
+            .execute(&mut *conn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// What is unfinished belongs to the present run.
+async fn adopt_unfinished(conn: &mut Conn, job_id: i64) -> Result<(), LedgerError> {
+    sqlx::query(
+        "UPDATE resource_bundle_loads SET run = (SELECT run FROM jobs WHERE job_id = $1) \
+         WHERE run <> (SELECT run FROM jobs WHERE job_id = $1) AND resource_bundle_load_id IN ( \
+           SELECT resource_bundle_load_id FROM load_units WHERE job_id = $1 AND state = 'open' \
+           UNION ALL \
+           SELECT resource_bundle_load_id FROM load_units WHERE job_id = $1 AND state = 'leased')",
+    )
+    .bind(job_id)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What was left unfinished will never be: every object is loaded anew.
+async fn drop_unfinished(conn: &mut Conn, job_id: i64) -> Result<(), LedgerError> {
+    // One statement: a unit that goes from one of these states to another meanwhile is not missed.
+    for sql in [
+        "UPDATE load_units SET state = 'rescinded', reason = 'the object is loaded anew', \
+           lease_token = NULL, lease_expiry = NULL \
+         WHERE (job_id = $1 AND state = 'open') OR (job_id = $1 AND state = 'leased') \
+           OR (job_id = $1 AND state = 'parked') OR (job_id = $1 AND state = 'cancelled')",
+        "UPDATE resource_bundle_loads SET latest = FALSE \
+         WHERE job_id = $1 AND latest AND load_completed IS NULL",
+    ] {
+        sqlx::query(sql).bind(job_id).execute(&mut *conn).await?;
+    }
+    Ok(())
+}

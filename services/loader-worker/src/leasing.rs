@@ -1,0 +1,100 @@
+//! How a worker comes by units: it asks for as many as it has room for, and is woken when there may be some.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use stoker_proto::events::v1::event::Kind;
+use stoker_proto::ledger::v1::{LeaseUnitsRequest, Unit};
+use stoker_shared::kafka::Listener;
+use stoker_shared::object_store;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::ledger::LedgerFault;
+use crate::worker::{Leased, Running, TROUBLE_PAUSE};
+
+/// How long the ledger may hold a call when there is no work; never longer than a third of a lease.
+const LONG_POLL: Duration = Duration::from_secs(20);
+
+/// How long a worker that hears events waits for one before it asks again: some may be lost.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// Events come by the thousand; so long they are gathered before one call.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// Calls for units before a ledger that is away is trouble.
+const LEASE_TRIES: u32 = 5;
+
+impl Running {
+    pub(crate) async fn lease(&self, room: usize) -> Leased {
+        let mut reaches = vec![object_store::host_name()];
+        reaches.extend(self.worker.reaches.iter().cloned());
+        // From before the call, so that nothing is missed between its answer and the wait.
+        let listener = self.worker.events.listen();
+        let woken_by_events = self.worker.events.are_heard();
+        let asked = Instant::now();
+        let wait = if woken_by_events {
+            Duration::ZERO
+        } else {
+            LONG_POLL.min(self.leases.length() / 3)
+        };
+        let request = LeaseUnitsRequest {
+            worker_id: self.worker_id.load(Ordering::Relaxed),
+            max_units: u32::try_from(room).unwrap_or(u32::MAX),
+            wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+            reaches,
+            job_ids: self.worker.job_ids.clone(),
+            held_unit_ids: self.leases.unit_ids(),
+        };
+        let leased = self.lease_when_there(request).await?;
+        if leased.is_empty() && woken_by_events {
+            until_woken(listener).await;
+        }
+        let held = |unit: Unit| {
+            let lease = unit.lease.clone().unwrap_or_default();
+            let guard = self.leases.hold(lease, asked, &self.stops.stop);
+            (unit, guard)
+        };
+        Ok(leased.into_iter().map(held).collect())
+    }
+
+    /// A ledger that is away for a moment is no trouble yet.
+    async fn lease_when_there(
+        &self,
+        mut request: LeaseUnitsRequest,
+    ) -> Result<Vec<Unit>, LedgerFault> {
+        for _ in 0..LEASE_TRIES {
+            match self.worker.ledger.lease(request.clone()).await {
+                Err(e) if e.may_pass() => tracing::warn!(error = %e, "the ledger is away"),
+                Err(LedgerFault::UnknownWorker(why)) => {
+                    tracing::warn!(why, "registering again");
+                    let registered = self.worker.register().await?;
+                    request.worker_id = registered.worker_id;
+                    self.worker_id
+                        .store(registered.worker_id, Ordering::Relaxed);
+                    continue;
+                }
+                answer => return answer,
+            }
+            tokio::time::sleep(TROUBLE_PAUSE / 5).await;
+        }
+        self.worker.ledger.lease(request).await
+    }
+}
+
+/// Waits for an event that says there may be work.
+async fn until_woken(mut listener: Listener) {
+    let woken = async {
+        loop {
+            match listener.next().await.map(|heard| heard.event.kind.clone()) {
+                None
+                | Some(Some(
+                    Kind::ObjectDiscovered(_) | Kind::ObjectChanged(_) | Kind::JobStarted(_),
+                )) => return,
+                Some(_) => {}
+            }
+        }
+    };
+    // Either way it is time to ask again.
+    let _ = timeout(QUIET, woken).await;
+    sleep(GATHER).await;
+}

@@ -1,0 +1,92 @@
+//! The S3 client, made of the settings at its first use.
+
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
+    StalledStreamProtectionConfig,
+};
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
+
+use super::config::{S3Config, S3ConfigError};
+
+/// For services that care for no region, and what AWS itself takes for "none given".
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// Tries of one call, the first included; longer absences are waited for by the store.
+const TRIES: u32 = 3;
+
+/// Longest pause between them.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// Makes a client. Reads files, and where no keys are given asks the places where AWS's tools find them.
+pub(super) async fn make(config: &S3Config) -> Result<Client, S3ConfigError> {
+    let config = config.resolved()?;
+    let http = http(&config)?;
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(config.connect_timeout)
+        .read_timeout(config.read_timeout)
+        .build();
+    let mut builder = aws_sdk_s3::config::Builder::new();
+    let mut region = config.region.clone();
+    if let Some((access, secret)) = config.keys()? {
+        let keys = Credentials::new(access, secret.expose(), None, None, "stoker");
+        builder = builder.credentials_provider(keys);
+    } else {
+        let found = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http.clone())
+            .load()
+            .await;
+        builder.set_credentials_provider(found.credentials_provider());
+        region = region.or_else(|| found.region().map(ToString::to_string));
+    }
+    let region = region.unwrap_or_else(|| DEFAULT_REGION.to_owned());
+    builder.set_endpoint_url(config.endpoint.clone());
+    let built = builder
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region))
+        .force_path_style(config.path_style.unwrap_or(config.endpoint.is_some()))
+        .http_client(http)
+        .timeout_config(timeouts)
+        .retry_config(
+            RetryConfig::standard()
+                .with_max_attempts(TRIES)
+                .with_max_backoff(MAX_PAUSE),
+        )
+        // A worker that is held back by its FHIR server reads slowly by design.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        // Services other than AWS know no checksums of its newer kinds.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .build();
+    Ok(Client::from_conf(built))
+}
+
+fn http(config: &S3Config) -> Result<SharedHttpClient, S3ConfigError> {
+    let mut trust = TrustStore::default();
+    if let Some(file) = &config.ca_file {
+        let unusable = |reason: String| S3ConfigError::CaFile {
+            file: file.clone(),
+            reason,
+        };
+        let pem = std::fs::read(file).map_err(|e| unusable(e.to_string()))?;
+        crate::tls::check_roots(file).map_err(|e| unusable(e.to_string()))?;
+        trust = trust.with_pem_certificate(pem);
+    }
+    let context = TlsContext::builder().with_trust_store(trust).build();
+    let context = context.map_err(|e| S3ConfigError::CaFile {
+        file: config.ca_file.clone().unwrap_or_default(),
+        reason: e.to_string(),
+    })?;
+    Ok(Builder::new()
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::Ring,
+        ))
+        .tls_context(context)
+        .build_https())
+}

@@ -1,0 +1,121 @@
+//! Events on a real Kafka: heard by every process, and no harm when Kafka is away.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stoker_proto::events::v1::event::Kind;
+use stoker_proto::events::v1::{Event, JobStarted};
+use stoker_shared::clock::SystemClock;
+use stoker_shared::kafka::{Events, KafkaConfig, Listener};
+use stoker_tests::kafka::Kafka;
+use tokio::time::timeout;
+
+const LIMIT: Duration = Duration::from_mins(1);
+
+fn connect(config: &KafkaConfig, service: &'static str) -> Events {
+    Events::connect(config, service, Arc::new(SystemClock)).unwrap()
+}
+
+fn config(broker: String) -> KafkaConfig {
+    KafkaConfig {
+        brokers: vec![broker],
+        ..KafkaConfig::default()
+    }
+}
+
+async fn until_heard(events: &Events, heard: bool) {
+    let deadline = Instant::now() + LIMIT;
+    while events.are_heard() != heard {
+        assert!(Instant::now() < deadline, "still {}", !heard);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn started(job_id: i64) -> Kind {
+    Kind::JobStarted(JobStarted { job_id })
+}
+
+/// The next event about `job_id`; others are passed over.
+async fn next_about(listener: &mut Listener, job_id: i64) -> Event {
+    let about = async {
+        loop {
+            let heard = listener.next().await;
+            let event = heard.map(|heard| heard.event.clone()).unwrap_or_default();
+            if event.kind == Some(started(job_id)) {
+                return event;
+            }
+        }
+    };
+    timeout(LIMIT, about).await.unwrap()
+}
+
+/// Announces until it is heard: what is announced before a consumer has found the topic's end, or before a
+/// connection stands again, may be missed.
+async fn announced_and_heard(by: &Events, listener: &mut Listener, job_id: i64) -> Event {
+    let announcing = async {
+        loop {
+            by.announce(&format!("job/{job_id}"), started(job_id));
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        () = announcing => unreachable!("it announces for ever"),
+        event = next_about(listener, job_id) => event,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_process_hears_what_any_announces_also_after_kafka_was_killed() {
+    let kafka = Kafka::start().unwrap();
+    let config = config(kafka.broker());
+    let scanner = connect(&config, "bucket-scanner");
+    let worker = connect(&config, "loader-worker");
+    until_heard(&scanner, true).await;
+    until_heard(&worker, true).await;
+    let (mut at_scanner, mut at_worker) = (scanner.listen(), worker.listen());
+    let event = announced_and_heard(&scanner, &mut at_worker, 1).await;
+    assert_eq!(event.service, "bucket-scanner");
+    assert!(!event.event_id.is_empty() && event.time.is_some());
+    announced_and_heard(&worker, &mut at_scanner, 2).await;
+
+    kafka.kill().unwrap();
+    until_heard(&worker, false).await;
+    let asked = Instant::now();
+    for _ in 0..50_000 {
+        scanner.announce("job/3", started(3));
+    }
+    let took = asked.elapsed();
+    assert!(took < LIMIT / 6, "announcing waits for Kafka: {took:?}");
+
+    kafka.restart().unwrap();
+    until_heard(&worker, true).await;
+    announced_and_heard(&scanner, &mut at_worker, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_right_password_is_let_in_and_a_wrong_one_is_not() {
+    let kafka = Kafka::start().unwrap();
+    let with_password = |password: &str| KafkaConfig {
+        user: Some("app".to_owned()),
+        password: Some(password.into()),
+        ..config(kafka.sasl_broker())
+    };
+    let right = connect(&with_password("app-secret"), "right");
+    let wrong = connect(&with_password("no"), "wrong");
+    until_heard(&right, true).await;
+    wrong.announce("job/9", started(9));
+    wrong.flush(Duration::from_secs(1)).await;
+    assert!(!wrong.are_heard());
+    announced_and_heard(&right, &mut right.listen(), 1).await;
+}
+
+#[tokio::test]
+async fn without_kafka_nothing_is_announced_and_nothing_heard() {
+    let events = connect(&KafkaConfig::default(), "alone");
+    events.announce("job/1", started(1));
+    assert!(!events.are_heard());
+    let heard = timeout(Duration::from_millis(50), async {
+        events.listen().next().await
+    });
+    assert!(heard.await.is_err(), "it waits");
+}

@@ -1,0 +1,12 @@
+java \
+  -Djava.util.logging.config.file=logging.properties \
+  -jar "${JAR}" \
+  --fhir-properties your-fhir-server.properties \
+  --tenant-name your-tenant-name \
+  --max-concurrent-fhir-requests 100 \
+  --no-scan \
+  --reindex-tstamp 2020-12-01T00:00:00Z \
+  --reindex-resource-count 50 \
+  --reindex-concurrent-requests 20 \
+  --reindex-client-side-driven \
+  --reindex-force

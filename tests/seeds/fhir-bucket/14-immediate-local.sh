@@ -1,0 +1,14 @@
+java \
+  -Djava.util.logging.config.file=logging.properties \
+  -jar "${JAR}" \
+  --db-type postgresql \
+  --db-properties db.properties \
+  --fhir-properties fhir.properties \
+  --tenant-name your-tenant-name \
+  --file-type JSON \
+  --max-concurrent-fhir-requests 0 \
+  --max-concurrent-json-files 0 \
+  --max-concurrent-ndjson-files 0 \
+  --connection-pool-size 10 \
+  --immediate-local \
+  --scan-local-dir /path/to/synthea/data

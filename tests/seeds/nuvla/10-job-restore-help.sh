@@ -1,0 +1,3 @@
+docker run --network nuvla-backend \
+           --entrypoint /app/job_restore.py \
+           nuvladev/job:restore-zk-script -h

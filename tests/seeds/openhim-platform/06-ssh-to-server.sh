@@ -1,0 +1,1 @@
+ssh ubuntu@<ip_address>

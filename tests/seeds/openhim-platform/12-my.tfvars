@@ -1,0 +1,6 @@
+PUBLIC_KEY_PATH = "/home/{user}/.ssh/id_rsa.pub"
+PROJECT_NAME = "jembi_platform_dev_{user}"
+HOSTED_ZONE_ID = "Z00782582NSP6D0VHBCMI"
+DOMAIN_NAME = "{user}.jembi.cloud"
+SUBNET_ID = "subnet-0004b0dacb5862d59"
+VPC_ID = "vpc-067ab69f374ac9f47"

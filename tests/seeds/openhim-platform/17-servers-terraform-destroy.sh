@@ -1,0 +1,1 @@
+terraform destroy -var-file my.tfvars

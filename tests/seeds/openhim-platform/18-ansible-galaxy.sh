@@ -1,0 +1,1 @@
+ansible-galaxy collection install community.docker

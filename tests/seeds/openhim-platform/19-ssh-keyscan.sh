@@ -1,0 +1,1 @@
+ssh-keyscan -H <host> >> ~/.ssh/known_hosts

@@ -1,0 +1,6 @@
+ansible-playbook \
+  --ask-vault-pass \
+  --become \
+  --inventory=inventories/<INVENTORY> \
+  --user=ubuntu \
+  playbooks/<PLAYBOOK>.yml

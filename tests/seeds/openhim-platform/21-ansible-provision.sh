@@ -1,0 +1,6 @@
+ansible-playbook \
+  --ask-vault-pass \
+  --become \
+  --inventory=inventories/development \
+  --user=ubuntu \
+  playbooks/provision.yml

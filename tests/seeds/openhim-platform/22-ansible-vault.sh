@@ -1,0 +1,1 @@
+echo -n '<YOUR SECRET>' | ansible-vault encrypt_string

@@ -1,0 +1,1 @@
+docker rm <postgres_leader_container_id>

@@ -1,0 +1,1 @@
+./instant-linux package down -n=fhir-datastore-hapi-fhir --env-file=.env.*

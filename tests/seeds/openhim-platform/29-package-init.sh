@@ -1,0 +1,1 @@
+./instant-linux package init -n=fhir-datastore-hapi-fhir --env-file=.env.*
