@@ -1,6 +1,6 @@
 //! Where objects to load lie: listed by the scanner, read by workers.
 //!
-//! [`ObjectStore`] has one implementation a kind of store; [`open`] picks it by the source's URI.
+//! [`ObjectStore`] has one implementation a kind of store; [`Stores::open`] picks it by the source's URI.
 
 use std::ops::Range;
 use std::sync::Arc;
