@@ -33,6 +33,10 @@ tests/parts/minio.sh install
 eval "$(tests/parts/minio.sh env)"
 tests/parts/kafka.sh install
 
+# Asks the services' gRPC as people do.
+tests/parts/grpcurl.sh install
+eval "$(tests/parts/grpcurl.sh env)"
+
 # Young people have short records: the tests want all resource types, not many resources.
 eval "$(tests/parts/synthea.sh env)"
 tests/parts/synthea.sh install

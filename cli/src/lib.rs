@@ -13,6 +13,7 @@ pub mod output;
 pub mod progress;
 pub mod report;
 pub mod s3_args;
+pub mod server_args;
 pub mod sources;
 
 use output::Output;
@@ -50,8 +51,10 @@ enum Command {
     Load(Box<commands::load::LoadArgs>),
     Jobs(commands::jobs::JobsArgs),
     Serve(commands::serve::ServeArgs),
+    Up(commands::up::UpArgs),
     Sandbox(commands::sandbox::SandboxCommand),
     Config(commands::config::ConfigArgs),
+    Doctor(Box<commands::doctor::DoctorArgs>),
 }
 
 const EXAMPLES: &str = "Examples:
@@ -87,9 +90,12 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
-    if let Command::Serve(args) = cli.command {
-        return commands::serve::run(args, &cli.global).await;
-    }
+    let command = match cli.command {
+        // A service has a log of its own.
+        Command::Serve(args) => return commands::serve::run(args, &cli.global).await,
+        Command::Up(args) => return Box::pin(commands::up::run(args, &cli.global)).await,
+        command => command,
+    };
     // Errors are told as one sentence; the log is for those who ask for it.
     let level = match cli.global.verbose {
         0 => "off",
@@ -101,12 +107,13 @@ async fn run(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         logs.log_format = LogFormat::Human;
     }
     let telemetry = telemetry::init(&logs, "stoker")?;
-    let code = match cli.command {
+    let code = match command {
         Command::Load(args) => commands::load::run(*args, &cli.global, output).await,
         Command::Jobs(args) => commands::jobs::run(args, &cli.global, output).await,
         Command::Sandbox(args) => commands::sandbox::run(args, output).await,
         Command::Config(args) => commands::config::run(&args, &cli.global, output),
-        Command::Serve(_) => unreachable!("handled above: a service has a log of its own"),
+        Command::Doctor(args) => commands::doctor::run(*args, &cli.global, output).await,
+        Command::Serve(_) | Command::Up(_) => unreachable!("handled above"),
     };
     telemetry.shutdown();
     code

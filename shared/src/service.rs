@@ -166,11 +166,28 @@ where
     Fut: Future<Output = Result<(), E>>,
     E: Display,
 {
+    let signals = signals().map_err(ServiceError::Signals)?;
+    run_told_by(signals, config, context, service).await
+}
+
+/// The same for one service of several in a process, which together know when to stop: at the first of
+/// `signals`, or when `context.shutdown` is cancelled.
+pub async fn run_told_by<C, F, Fut, E>(
+    signals: impl Stream<Item = &'static str>,
+    config: C,
+    context: Context,
+    service: F,
+) -> Result<(), ServiceError>
+where
+    C: ServiceConfig,
+    F: FnOnce(C, Context) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: Display,
+{
     let address = config.service().http_listen;
     let deadline = config.service().shutdown_deadline;
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|source| ServiceError::Listen { address, source })?;
-    let signals = signals().map_err(ServiceError::Signals)?;
     // The health pages outlive the drain: that is when the platform asks them.
     let pages_end = CancellationToken::new();
     let _end_pages = pages_end.clone().drop_guard();

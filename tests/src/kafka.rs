@@ -1,7 +1,7 @@
 //! An Apache Kafka broker of a test's own, that can be killed and started again.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
@@ -42,7 +42,11 @@ impl Kafka {
         let file = self.pid_file();
         let pid = std::fs::read_to_string(&file)
             .with_context(|| format!("{} is not there", file.display()))?;
-        Command::new("kill").args(["-9", pid.trim()]).status()?;
+        // Killing it twice is no fault.
+        Command::new("kill")
+            .args(["-9", pid.trim()])
+            .stderr(Stdio::null())
+            .status()?;
         Ok(())
     }
 

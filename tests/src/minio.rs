@@ -24,6 +24,7 @@ const START_LIMIT: Duration = Duration::from_mins(1);
 pub struct Minio {
     folder: TempDir,
     port: u16,
+    secret_key: String,
     process: Option<Child>,
 }
 
@@ -36,6 +37,7 @@ impl Minio {
         let mut minio = Self {
             folder: TempDir::new()?,
             port: free_port()?,
+            secret_key: SECRET_KEY.to_owned(),
             process: None,
         };
         minio.restart().await?;
@@ -65,7 +67,7 @@ impl Minio {
             .arg(format!("127.0.0.1:{}", self.port))
             .arg(self.folder.path().join("data"))
             .env("MINIO_ROOT_USER", ACCESS_KEY)
-            .env("MINIO_ROOT_PASSWORD", SECRET_KEY)
+            .env("MINIO_ROOT_PASSWORD", &self.secret_key)
             .env("MINIO_BROWSER", "off")
             .env("MINIO_UPDATE", "off")
             .stdin(Stdio::null())
@@ -88,9 +90,15 @@ impl Minio {
         Ok(())
     }
 
+    /// Starts it again with another secret key of its administrator: the old one is worth nothing.
+    pub async fn restart_with(&mut self, secret_key: &str) -> anyhow::Result<()> {
+        secret_key.clone_into(&mut self.secret_key);
+        self.restart().await
+    }
+
     /// A client of its administrator.
     pub fn client(&self) -> Client {
-        let keys = Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "tests");
+        let keys = Credentials::new(ACCESS_KEY, &self.secret_key, None, None, "tests");
         let config = Builder::new()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))

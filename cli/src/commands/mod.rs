@@ -1,7 +1,9 @@
 //! One module a command.
 
 pub mod config;
+pub mod doctor;
 pub mod jobs;
 pub mod load;
 pub mod sandbox;
 pub mod serve;
+pub mod up;

@@ -84,7 +84,7 @@ where
 const OWN_DEBUG: &str = "info,bucket_scanner=debug,loader_worker=debug,stoker_shared=debug";
 
 /// The flags laid over what is configured.
-fn logs(configured: &TelemetryConfig, global: &Global) -> TelemetryConfig {
+pub(super) fn logs(configured: &TelemetryConfig, global: &Global) -> TelemetryConfig {
     let mut logs = configured.clone();
     if global.json {
         logs.log_format = LogFormat::Json;

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use crate::input::Request;
 use crate::outcome::Settled;
@@ -71,7 +72,8 @@ impl Flight {
         let keys = std::mem::take(&mut request.keys);
         self.keys.extend(&keys);
         let stops = self.stops.clone();
-        let task = tokio::spawn(async move { sender.settle(request, &stops).await });
+        let settling = async move { sender.settle(request, &stops).await };
+        let task = tokio::spawn(settling.in_current_span());
         let task = AbortOnDropHandle::new(task);
         let place = place.with(memory);
         self.requests.push(Box::pin(async move {

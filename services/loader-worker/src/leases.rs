@@ -23,12 +23,35 @@ pub(crate) struct Leases {
 #[derive(Debug, Clone)]
 pub(crate) struct Held {
     lease: Lease,
-    /// Counted on this machine's own clock from before the call that got it: never later than the ledger's.
-    until: Instant,
+    until: LeaseEnd,
     /// Cancelled when it was not renewed in time: others may hold it now, so nothing more is sent.
     pub(crate) expired: CancellationToken,
     /// Cancelled when the ledger says that it is gone: nothing can be committed any more.
     pub(crate) lost: CancellationToken,
+}
+
+/// When a lease ends, moved on at each renewal. Counted on this machine's own clock from before the
+/// call that got it: never later than the ledger's. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct LeaseEnd(Arc<Mutex<Instant>>);
+
+impl LeaseEnd {
+    fn new(at: Instant) -> Self {
+        Self(Arc::new(Mutex::new(at)))
+    }
+
+    fn at(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, at: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    /// Whether it has passed: also a process that was asleep finds out, before its timers do.
+    pub(crate) fn has_passed(&self) -> bool {
+        self.at() <= Instant::now()
+    }
 }
 
 impl Leases {
@@ -48,7 +71,7 @@ impl Leases {
     /// Holds a lease asked for at `asked`; lets go of it when the guard is dropped.
     pub(crate) fn hold(&self, lease: Lease, asked: Instant, stop: &CancellationToken) -> Guard {
         let held = Held {
-            until: asked + self.length,
+            until: LeaseEnd::new(asked + self.length),
             expired: stop.child_token(),
             lost: CancellationToken::new(),
             lease,
@@ -92,7 +115,7 @@ impl Leases {
             Ok(Ok(renewed)) => {
                 for (lease, renewed) in leases.iter().zip(renewed) {
                     if renewed.lost.is_empty() {
-                        self.of(lease, |held| held.until = asked + self.length);
+                        self.of(lease, |held| held.until.set(asked + self.length));
                     } else {
                         tracing::warn!(lease.unit_id, why = renewed.lost, "lost a unit's lease");
                         self.stats.metrics().leases_lost.inc();
@@ -105,7 +128,7 @@ impl Leases {
         }
         let soon = Instant::now() + self.length / 3;
         self.with(|all| {
-            for held in all.values().filter(|held| held.until <= soon) {
+            for held in all.values().filter(|held| held.until.at() <= soon) {
                 held.expired.cancel();
             }
         });
@@ -132,6 +155,13 @@ impl Leases {
 pub(crate) struct Guard {
     leases: Leases,
     pub(crate) held: Held,
+}
+
+impl Guard {
+    /// When the lease ends.
+    pub(crate) fn until(&self) -> LeaseEnd {
+        self.held.until.clone()
+    }
 }
 
 impl Drop for Guard {

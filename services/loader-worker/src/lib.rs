@@ -15,7 +15,7 @@ pub mod config;
 mod consequence;
 mod flight;
 pub mod input;
-mod leases;
+pub mod leases;
 mod leasing;
 pub mod ledger;
 mod memory;

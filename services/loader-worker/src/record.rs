@@ -23,6 +23,7 @@ use stoker_shared::ranges::RangeSet;
 use stoker_shared::retry::Backoff;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use crate::announce::Announcer;
 use crate::ledger::{Ledger, LedgerFault};
@@ -80,7 +81,7 @@ impl Recorder {
     /// committed: so much a crash can repeat.
     pub(crate) fn start(mut self, window: usize, source_bytes: Arc<AtomicU64>) -> Recording {
         let (settled, mut waiting) = mpsc::channel::<(Settled, Place)>(window);
-        let task = tokio::spawn(async move {
+        let committing = async move {
             let mut together = Vec::new();
             // Whatever is settled while one commit runs goes into the next.
             while waiting.recv_many(&mut together, window).await > 0 {
@@ -93,11 +94,11 @@ impl Recorder {
                 }
             }
             Ok(())
-        });
+        };
         Recording {
             settled,
             window: Arc::new(Semaphore::new(window)),
-            task: AbortOnDropHandle::new(task),
+            task: AbortOnDropHandle::new(tokio::spawn(committing.in_current_span())),
         }
     }
 

@@ -56,6 +56,7 @@ impl WorkerError {
     /// What may be logged: servers' own words may hold patient data.
     fn for_log(&self) -> String {
         match self {
+            Self::Store(error) => error.without_name(),
             Self::Stopped(Stop::Unauthorized(_)) => {
                 "the FHIR server refuses the credentials".to_owned()
             }
@@ -134,6 +135,7 @@ impl Worker {
         let stops = Stops {
             stop: shutdown.child_token(),
             abandon: CancellationToken::new(),
+            lease: None,
         };
         // Background tasks outlive `stop`: leases are kept until the last unit is handed back.
         let background = CancellationToken::new();
@@ -271,7 +273,9 @@ impl Running {
         for (unit, guard) in leased? {
             let running = Arc::clone(self);
             // No key: names of files can be names of patients.
-            let span = tracing::info_span!("unit", job_id = unit.job_id, attempt = unit.attempt);
+            let unit_id = unit.lease.as_ref().map_or(0, |lease| lease.unit_id);
+            let (job_id, attempt) = (unit.job_id, i64::from(unit.attempt));
+            let span = tracing::info_span!("unit", job_id, unit_id, attempt);
             let loading = async move { running.load(&unit, &guard).await };
             units.spawn(loading.instrument(span));
         }
@@ -333,6 +337,7 @@ impl Running {
             stops: Stops {
                 stop: guard.held.expired.clone(),
                 abandon: self.stops.abandon.clone(),
+                lease: Some(guard.until()),
             },
             lost: guard.held.lost.clone(),
             waits_for_room: self.worker.on_trouble == OnTrouble::GoOn,

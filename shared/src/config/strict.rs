@@ -66,17 +66,17 @@ fn problem(error: &ConfigError) -> String {
             expected,
             ..
         } => {
-            let found = unexpected.to_string();
-            // A text may be a secret, put where something else belongs.
-            let found = match found.split_once(' ') {
-                Some(("string", _)) => "a text",
-                _ => &found,
-            };
-            format!("is {found}, expected {expected}")
+            format!("is {unexpected}, expected {expected}")
         }
         ConfigError::At { error, .. } => problem(error),
         ConfigError::NotFound(key) => format!("{key} is missing"),
-        ConfigError::Message(message) => message.clone(),
+        ConfigError::Message(message) => match message.rsplit_once(", expected ") {
+            // Of headers written as a text, for one: it may be a secret.
+            Some((found, expected)) if found.starts_with("invalid type: string ") => {
+                format!("is a text, expected {expected}")
+            }
+            _ => message.clone(),
+        },
         other => other.to_string(),
     }
 }

@@ -88,6 +88,21 @@ fn defaults_stand_where_nothing_is_given() {
 }
 
 #[test]
+fn a_list_is_a_text_with_commas_in_the_environment() {
+    let given = given("", &[("STOKER__BUCKET_SCANNER__NAMES", "a, b,")]);
+    assert_eq!(given.read().names, ["a", "b"]);
+}
+
+#[test]
+fn a_secret_in_the_wrong_form_is_not_shown() {
+    let given = given("bucket_scanner: {headers: 'X-Key: hush'}", &[]);
+    let faults = given.faults();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].contains("headers: is a text"), "{faults:?}");
+    assert!(!faults[0].contains("hush"), "{faults:?}");
+}
+
+#[test]
 fn flags_beat_environment_beats_file_beats_defaults() {
     let yaml =
         "bucket_scanner:\n  page_size: 1\n  pause: 2s\n  service:\n    shutdown_deadline: 5s\n";

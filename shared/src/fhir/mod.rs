@@ -5,9 +5,10 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER,
 };
 use stoker_proto::common::v1::Target;
 
@@ -146,6 +147,15 @@ impl FhirClient {
 
     /// Sends a request once. Any HTTP status is an answer, not an error.
     pub async fn send(&self, request: FhirRequest<'_>) -> Result<FhirResponse, FhirError> {
+        Ok(self.send_dated(request).await?.0)
+    }
+
+    /// The same, and the time on the server's clock when it answered, to the second; none when it does
+    /// not tell.
+    pub async fn send_dated(
+        &self,
+        request: FhirRequest<'_>,
+    ) -> Result<(FhirResponse, Option<DateTime<Utc>>), FhirError> {
         let started = Instant::now();
         let url = self.url(request.path);
         let failed = |e: reqwest::Error| FhirError::from_reqwest(&e, &url, self.timeout);
@@ -166,13 +176,15 @@ impl FhirClient {
             body.extend_from_slice(&chunk);
         }
         let header = |name| response.headers().get(name)?.to_str().ok();
-        Ok(FhirResponse {
+        let date = header(DATE).and_then(|text| DateTime::parse_from_rfc2822(text).ok());
+        let answer = FhirResponse {
             status: response.status().as_u16(),
             retry_after: header(RETRY_AFTER).and_then(|text| self.pause(text)),
             location: header(LOCATION).map(str::to_owned),
             body: body.freeze(),
             elapsed: started.elapsed(),
-        })
+        };
+        Ok((answer, date.map(|date| date.to_utc())))
     }
 
     fn build(

@@ -185,7 +185,8 @@ async fn with_health_and_reflection(
     let mut reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(stoker_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .with_service_name("grpc.health.v1.Health");
+        .with_service_name("grpc.health.v1.Health")
+        .with_service_name("grpc.reflection.v1.ServerReflection");
     for name in names {
         reporter
             .set_service_status(name, ServingStatus::Serving)
@@ -233,7 +234,8 @@ fn declared() -> Result<Vec<String>, GrpcError> {
 }
 
 fn call_span(request: &Request<()>) -> Span {
-    let span = tracing::info_span!("grpc", method = request.uri().path());
+    let method = request.uri().path();
+    let span = tracing::info_span!("grpc", otel.kind = "server", method);
     // Fails only where spans are not exported at all.
     let _ = span.set_parent(trace::extract(request.headers()));
     span

@@ -20,10 +20,12 @@ use crate::clock::SharedClock;
 use crate::health::Metrics;
 use crate::trace;
 
+mod check;
 mod config;
 mod hear;
 mod state;
 
+pub use check::{KafkaLook, KafkaLookError, look};
 pub use config::{KafkaConfig, KafkaConfigError, Sasl};
 pub use hear::Heard;
 use state::{Announcing, State};

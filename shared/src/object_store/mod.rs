@@ -133,6 +133,25 @@ impl StoreError {
         }
     }
 
+    /// What may be logged: names of objects can be names of patients.
+    pub fn without_name(&self) -> String {
+        let name = match self {
+            Self::Unsupported { uri } => uri,
+            Self::Settings(_) => "",
+            Self::NotFound { what }
+            | Self::Denied { what }
+            | Self::NoBucket { what }
+            | Self::Credentials { what, .. }
+            | Self::Refused { what, .. }
+            | Self::Changed { what }
+            | Self::Unreachable { what, .. }
+            | Self::Io { what, .. } => what,
+        };
+        let text = self.to_string();
+        let rest = text.strip_prefix(name).unwrap_or(&text);
+        rest.trim_start_matches(": ").to_owned()
+    }
+
     /// Whether it is no fault of one object: others of the store will fare no better.
     pub fn is_of_the_store(&self) -> bool {
         matches!(

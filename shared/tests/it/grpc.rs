@@ -170,7 +170,9 @@ async fn health_and_reflection_know_the_services_that_are_there() {
         assert_eq!(absent, Err(Code::NotFound));
         let mut services = reflected(channel).await;
         services.sort();
-        assert_eq!(services, ["grpc.health.v1.Health", SERVICE_NAME]);
+        let reflection = "grpc.reflection.v1.ServerReflection";
+        let health = "grpc.health.v1.Health";
+        assert_eq!(services, [health, reflection, SERVICE_NAME]);
     }
 }
 
@@ -178,6 +180,8 @@ async fn health_and_reflection_know_the_services_that_are_there() {
 async fn a_trace_goes_on_in_the_server() {
     let provider = SdkTracerProvider::builder().build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    // While there is but one subscriber, tests without one switch off for all the spans they come to first.
+    let _other = tracing::Dispatch::new(tracing_subscriber::registry());
     let _here = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
     let heart = Heart::default();
     let channel = within_process(heart.clone());

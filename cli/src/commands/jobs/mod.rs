@@ -11,18 +11,24 @@ use stoker_proto::ledger::v1::{
     CancelJobRequest, GetJobRequest, Job, ListJobsRequest, RetryJobRequest,
 };
 use stoker_shared::config::{self, Load};
-use stoker_shared::grpc::{self, Channel, GrpcClientConfig};
+use stoker_shared::grpc::{self, Channel};
 use tonic::Code;
 
 use crate::Global;
 use crate::embedded::{Embedded, LedgerArgs};
 use crate::output::Output;
+use crate::server_args::ServerArgs;
 
 mod errors;
+mod events;
 mod show;
+mod stats;
+mod watch;
 
 use errors::errors;
 use show::{NOTHING_YET, detail, list, to_json};
+use stats::stats;
+use watch::{watch, watch_all};
 
 /// Show what has been loaded and what went wrong
 #[derive(Debug, clap::Args)]
@@ -32,9 +38,8 @@ pub struct JobsArgs {
     command: Option<JobsCommand>,
     #[command(flatten)]
     ledger: LedgerArgs,
-    /// A running bucket-scanner to ask instead of opening a ledger, e.g. http://127.0.0.1:7701
-    #[arg(long, value_name = "URL", global = true)]
-    server: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -57,6 +62,30 @@ enum JobsCommand {
         #[arg(long)]
         inputs: bool,
     },
+    /// Follow a job until it is over, or what all services do
+    ///
+    /// With a number: a line at each change of that job, until it has ended. Without: a line for each event that any
+    /// service announces on Kafka, from now on; or, with --server, a line at each change of any of its jobs; until
+    /// Ctrl-C. With --json one object a line.
+    #[command(after_help = WATCH_EXAMPLES)]
+    Watch {
+        /// The job's number
+        id: Option<i64>,
+        /// Brokers, with commas between [default: loader_worker.kafka.brokers or bucket_scanner's]
+        #[arg(
+            long,
+            value_name = "HOST:PORT",
+            value_delimiter = ',',
+            conflicts_with = "id"
+        )]
+        kafka_brokers: Vec<String>,
+    },
+    /// Objects, bytes, resources and rate of one job or of all
+    #[command(after_help = STATS_EXAMPLES)]
+    Stats {
+        /// The job's number
+        id: Option<i64>,
+    },
     /// Take up rejected inputs and unreadable files again at the next load
     #[command(after_help = RETRY_EXAMPLES)]
     Retry {
@@ -69,6 +98,20 @@ enum JobsCommand {
         /// The job's number
         id: i64,
     },
+}
+
+impl JobsCommand {
+    /// The job it is about; none where it is about all.
+    fn id(&self) -> Option<i64> {
+        match self {
+            Self::List => None,
+            Self::Watch { id, .. } | Self::Stats { id } => *id,
+            Self::Show { id }
+            | Self::Errors { id, .. }
+            | Self::Retry { id }
+            | Self::Cancel { id } => Some(*id),
+        }
+    }
 }
 
 const EXAMPLES: &str = "Examples:
@@ -90,6 +133,18 @@ const ERRORS_EXAMPLES: &str = "Examples:
   stoker jobs errors 3
   stoker jobs errors 3 --inputs --json > rejected.ndjson";
 
+const WATCH_EXAMPLES: &str = "Examples:
+  stoker jobs watch 3
+  stoker jobs watch 3 --server http://127.0.0.1:7701 --json
+  stoker jobs watch --server http://127.0.0.1:7701
+  stoker jobs watch --kafka-brokers kafka-1:9092,kafka-2:9092
+
+Exit codes: 0 the job is done · 1 it failed or was cancelled · 2 some inputs were rejected, in doubt or unreadable";
+
+const STATS_EXAMPLES: &str = "Examples:
+  stoker jobs stats
+  stoker jobs stats 3 --json";
+
 const RETRY_EXAMPLES: &str = "Examples:
   stoker jobs retry 3 && stoker load ./data --to https://fhir.example.org/r4";
 
@@ -101,24 +156,40 @@ type Client = JobServiceClient<Channel>;
 /// Runs the command.
 pub async fn run(args: JobsArgs, global: &Global, output: &Output) -> anyhow::Result<ExitCode> {
     let command = args.command.unwrap_or(JobsCommand::List);
-    if let Some(url) = args.server {
+    if let JobsCommand::Watch {
+        id: None,
+        kafka_brokers,
+    } = &command
+        && (args.server.server.is_none() || !kafka_brokers.is_empty())
+    {
+        return events::watch(kafka_brokers.clone(), global, output).await;
+    }
+    if let Some(flag) = args.server.without_server() {
+        bail!("{flag} is for a server; give --server URL too");
+    }
+    if let Some(config) = args.server.config() {
         if args.ledger.ledger.is_some() {
             bail!("--ledger and --server name two ledgers; give one of them");
         }
-        let config = GrpcClientConfig {
-            url,
-            ..GrpcClientConfig::default()
-        };
         let client = JobServiceClient::new(grpc::connect(&config)?);
         return ask(client, command, output).await;
     }
+    open_and_ask(&args.ledger, command, global, output).await
+}
+
+async fn open_and_ask(
+    ledger: &LedgerArgs,
+    command: JobsCommand,
+    global: &Global,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
     let section = Load {
         file: global.config.clone(),
         ..Load::section("bucket-scanner")
     };
     let mut scanner: bucket_scanner::Config = config::load(&section)?;
-    let url = args.ledger.url_or(&scanner)?;
-    let is_the_users_own = args.ledger.ledger.is_none() && scanner.ledger.is_none();
+    let url = ledger.url_or(&scanner)?;
+    let is_the_users_own = ledger.ledger.is_none() && scanner.ledger.is_none();
     match &url {
         LedgerUrl::Memory => bail!(
             "the ledger \"none\" is gone with the load that made it; give the --ledger that a load wrote"
@@ -149,15 +220,9 @@ fn without_ledger(
             path.display()
         );
     }
-    let id = match command {
-        JobsCommand::List => {
-            output.result(&json!([]), || NOTHING_YET.to_owned())?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        JobsCommand::Show { id }
-        | JobsCommand::Errors { id, .. }
-        | JobsCommand::Retry { id }
-        | JobsCommand::Cancel { id } => id,
+    let Some(id) = command.id() else {
+        output.result(&json!([]), || NOTHING_YET.to_owned())?;
+        return Ok(ExitCode::SUCCESS);
     };
     bail!("there is no job {id}: {NOTHING_YET}");
 }
@@ -182,6 +247,9 @@ async fn ask(
             let job = client.get_job(request).await.map_err(sentence)?;
             show(job.into_inner().job, output)?;
         }
+        JobsCommand::Watch { id: Some(id), .. } => return watch(client, id, output).await,
+        JobsCommand::Watch { id: None, .. } => return watch_all(client, output).await,
+        JobsCommand::Stats { id } => stats(client, id, output).await?,
         JobsCommand::Errors { id, inputs } => errors(client, id, inputs, output).await?,
         JobsCommand::Retry { id } => retry(client, id, output).await?,
         JobsCommand::Cancel { id } => {

@@ -36,7 +36,7 @@ pub(super) fn list(jobs: &[Job]) -> String {
     out
 }
 
-fn between(job: &Job) -> String {
+pub(super) fn between(job: &Job) -> String {
     let source = job.source.clone().unwrap_or_default().uri;
     let target = job.target.clone().unwrap_or_default();
     let tenant = match target.tenant.as_str() {
@@ -97,14 +97,14 @@ fn write_counts(out: &mut String, progress: &JobProgress) {
 }
 
 #[derive(Debug, Default)]
-struct Sums {
-    loaded: u64,
-    rejected: u64,
-    in_doubt: u64,
+pub(super) struct Sums {
+    pub(super) loaded: u64,
+    pub(super) rejected: u64,
+    pub(super) in_doubt: u64,
 }
 
 impl Sums {
-    fn of(progress: &JobProgress) -> Self {
+    pub(super) fn of(progress: &JobProgress) -> Self {
         progress
             .counts
             .iter()

@@ -251,10 +251,10 @@ impl LedgerError {
 
 /// A worker that a ledger does not know has only to register again.
 fn missing(what: &str, id: i64) -> String {
-    if what == "worker" {
-        format!("worker {id} is not known here; register again")
-    } else {
-        format!("there is no {what} {id}")
+    match what {
+        "worker" => format!("worker {id} is not known here; register again"),
+        "job" => format!("there is no job {id}; `stoker jobs` lists those there are"),
+        what => format!("there is no {what} {id}"),
     }
 }
 

@@ -18,6 +18,7 @@ use stoker_shared::secret::Secret;
 
 mod error;
 mod explain;
+mod look;
 mod model;
 mod postgres;
 mod sqlite;
@@ -25,6 +26,7 @@ mod text;
 mod url;
 
 pub use error::LedgerError;
+pub use look::{LedgerLook, look};
 pub use model::{
     Commit, ErrorCursor, ErrorPage, Finished, FinishedLoad, FoundObject, Issue, ObjectNews, Page,
     QuarantineCursor, QuarantinePage, Registered, Retried, Scan, StartJob, UnitCounts, is_over,

@@ -5,14 +5,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection};
-use stoker_shared::clock::SharedClock;
+use stoker_shared::clock::{Clock, SharedClock};
 use url::Url;
 
 use super::error::LedgerError;
 use super::explain::Place;
-use super::{Ledger, LedgerOptions, LedgerUrl};
+use super::{Ledger, LedgerLook, LedgerOptions, LedgerUrl};
 
 type Db = sqlx::Postgres;
 type Pool = sqlx::PgPool;
@@ -76,6 +77,101 @@ pub(super) async fn open(
     options: &LedgerOptions,
     clock: SharedClock,
 ) -> Result<Arc<dyn Ledger>, LedgerError> {
+    let (connect, place) = connect_options(url, options)?;
+    try_once(&connect, &place).await?;
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .connect_lazy_with(connect);
+    let schema = &options.schema;
+    let ledger = steps::SqlLedger::new(pool.clone(), pool, clock, options, place);
+    ledger
+        .migrate(async |conn: &mut Conn| make_schema(conn, schema).await)
+        .await?;
+    Ok(Arc::new(ledger))
+}
+
+/// Looks without changing anything.
+pub(super) async fn look(
+    url: &str,
+    options: &LedgerOptions,
+    clock: &dyn Clock,
+) -> Result<LedgerLook, LedgerError> {
+    let (connect, place) = connect_options(url, options)?;
+    try_once(&connect, &place).await?;
+    let seen = async {
+        let mut conn = Conn::connect_with(&connect).await?;
+        let seen = look_around(&mut conn, &options.schema, clock, &place).await?;
+        conn.close().await?;
+        Ok(seen)
+    };
+    seen.await.map_err(|e| place.explain(e))
+}
+
+async fn look_around(
+    conn: &mut Conn,
+    schema: &str,
+    clock: &dyn Clock,
+    place: &Place,
+) -> Result<LedgerLook, LedgerError> {
+    let version: String = sqlx::query_scalar("SHOW server_version")
+        .fetch_one(&mut *conn)
+        .await?;
+    let asked = clock.now();
+    let theirs: DateTime<Utc> = sqlx::query_scalar("SELECT clock_timestamp()")
+        .fetch_one(&mut *conn)
+        .await?;
+    let ours = asked + (clock.now() - asked) / 2;
+    let takes_no_writes: bool =
+        sqlx::query_scalar("SELECT current_setting('transaction_read_only')::BOOL")
+            .fetch_one(&mut *conn)
+            .await?;
+    if takes_no_writes {
+        return Err(LedgerError::Standby {
+            place: place.show(),
+            reason: "transaction_read_only is on".to_owned(),
+        });
+    }
+    if let Some(reason) = missing_right(conn, schema).await? {
+        return Err(LedgerError::LacksRights {
+            place: place.show(),
+            reason,
+        });
+    }
+    Ok(LedgerLook {
+        place: place.show(),
+        software: format!("PostgreSQL {version}"),
+        tables: steps::look_at_tables(conn, place).await?,
+        ahead: Some(theirs - ours),
+    })
+}
+
+/// The first right that opening the ledger, or working with it, would want and not have.
+async fn missing_right(conn: &mut Conn, schema: &str) -> Result<Option<String>, sqlx::Error> {
+    let found: Option<String> = sqlx::query_scalar(
+        "SELECT CASE \
+           WHEN to_regnamespace($1) IS NULL \
+             THEN CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') \
+               THEN 'CREATE on the database, to make the schema ' || $1 END \
+           WHEN NOT has_schema_privilege($1, 'USAGE') THEN 'USAGE on the schema ' || $1 \
+           WHEN NOT has_schema_privilege($1, 'CREATE') THEN 'CREATE on the schema ' || $1 \
+           ELSE (SELECT 'SELECT, INSERT, UPDATE and DELETE on ' || $1 || '.' || relname \
+             FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'p') \
+               AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT') \
+                 AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE')) \
+             ORDER BY relname LIMIT 1) \
+         END",
+    )
+    .bind(schema)
+    .fetch_one(conn)
+    .await?;
+    Ok(found)
+}
+
+fn connect_options(
+    url: &str,
+    options: &LedgerOptions,
+) -> Result<(PgConnectOptions, Place), LedgerError> {
     let schema = checked_schema(&options.schema)?;
     tls_files_are_there(url)?;
     let shown = || LedgerUrl::Postgres(url.to_owned()).to_string();
@@ -88,16 +184,7 @@ pub(super) async fn open(
         connect = connect.password(password.expose());
     }
     let place = Place::Postgres(address(&connect));
-    look(&connect, &place).await?;
-    let pool = PgPoolOptions::new()
-        .max_connections(CONNECTIONS)
-        .acquire_timeout(CONNECT_TIMEOUT)
-        .connect_lazy_with(connect);
-    let ledger = steps::SqlLedger::new(pool.clone(), pool, clock, options, place);
-    ledger
-        .migrate(async |conn: &mut Conn| make_schema(conn, schema).await)
-        .await?;
-    Ok(Arc::new(ledger))
+    Ok((connect, place))
 }
 
 fn checked_schema(schema: &str) -> Result<&str, LedgerError> {
@@ -149,7 +236,7 @@ fn address(connect: &PgConnectOptions) -> String {
 }
 
 /// Connects once outside of the pool, which would hide why it fails behind a timeout.
-async fn look(connect: &PgConnectOptions, place: &Place) -> Result<(), LedgerError> {
+async fn try_once(connect: &PgConnectOptions, place: &Place) -> Result<(), LedgerError> {
     let attempt = async {
         let mut conn = Conn::connect_with(connect).await?;
         let number: String = sqlx::query_scalar("SHOW server_version_num")

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection};
 use stoker_shared::clock::SharedClock;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::error::{LedgerError, is_busy};
 use super::explain::Place;
-use super::{Ledger, LedgerOptions};
+use super::{Ledger, LedgerLook, LedgerOptions};
 
 type Db = sqlx::Sqlite;
 type Pool = sqlx::SqlitePool;
@@ -77,16 +79,84 @@ pub(super) async fn open(
     Ok(Arc::new(ledger))
 }
 
-fn make_file(path: &Path) -> Result<(), LedgerError> {
-    let cannot = |e: std::io::Error| match e.kind() {
+/// Looks without changing the ledger, or making one.
+pub(super) async fn look(path: Option<&Path>) -> Result<LedgerLook, LedgerError> {
+    let place = Place::Sqlite(path.map_or_else(|| ":memory:".into(), Path::to_owned));
+    let there = path.filter(|path| path.exists());
+    if let Some(path) = path {
+        can_be_written(path)?;
+    }
+    let options = match there {
+        None => connect_options().in_memory(true),
+        // Reading a file through its write-ahead log makes more files where there is none yet. Where
+        // nobody has the log open, the file by itself holds everything.
+        Some(path) => connect_options()
+            .filename(path)
+            .read_only(true)
+            .immutable(!beside(path, "-wal").exists()),
+    };
+    let seen = async {
+        let mut conn = options.connect().await?;
+        let version: String = sqlx::query_scalar("SELECT sqlite_version()")
+            .fetch_one(&mut conn)
+            .await?;
+        let tables = steps::look_at_tables(&mut conn, &place).await?;
+        conn.close().await?;
+        Ok(LedgerLook {
+            place: place.show(),
+            software: format!("SQLite {version}"),
+            tables,
+            ahead: None,
+        })
+    };
+    seen.await.map_err(|e| place.explain(e))
+}
+
+/// Whether the file, or the folder that it would be made in, may be written: by what the system says when
+/// asked to, since rights have more sources than a file's mode.
+fn can_be_written(path: &Path) -> Result<(), LedgerError> {
+    if path.exists() {
+        let opened = OpenOptions::new().read(true).write(true).open(path);
+        opened.map_err(|e| cannot_open(path, &e))?;
+    }
+    let folders = path.ancestors().skip(1);
+    let named = folders.map(|f| {
+        if f.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            f
+        }
+    });
+    let Some(folder) = named.into_iter().find(|folder| folder.exists()) else {
+        return Ok(());
+    };
+    // SQLite puts its log beside the file. Died before the removal, an empty file with a dot is left.
+    let probe = folder.join(format!(".stoker-{}", Uuid::new_v4().simple()));
+    let made = OpenOptions::new().write(true).create_new(true).open(&probe);
+    made.map_err(|e| cannot_open(path, &e))?;
+    std::fs::remove_file(&probe).map_err(|e| cannot_open(path, &e))
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+fn cannot_open(path: &Path, error: &std::io::Error) -> LedgerError {
+    match error.kind() {
         std::io::ErrorKind::StorageFull => LedgerError::DiskFull {
             place: path.display().to_string(),
         },
         _ => LedgerError::CannotOpen {
             path: path.to_owned(),
-            reason: e.to_string(),
+            reason: error.to_string(),
         },
-    };
+    }
+}
+
+fn make_file(path: &Path) -> Result<(), LedgerError> {
+    let cannot = |e: std::io::Error| cannot_open(path, &e);
     if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
         DirBuilder::new()
             .recursive(true)

@@ -25,7 +25,10 @@ async fn wrong_calls_are_answered_with_what_is_wrong() {
         .unwrap_err();
     assert_eq!(
         (unknown.code(), unknown.message()),
-        (Code::NotFound, "there is no job 9")
+        (
+            Code::NotFound,
+            "there is no job 9; `stoker jobs` lists those there are"
+        )
     );
     let mut watch = service
         .jobs

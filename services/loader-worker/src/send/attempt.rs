@@ -4,12 +4,13 @@ use bytes::Bytes;
 use stoker_shared::fhir::{FhirError, FhirRequest, FhirResponse, Method};
 use tokio::sync::{MutexGuard, SemaphorePermit};
 use tokio::time::Instant;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use super::pending::Pending;
 use super::verdict::{self, EntryVerdict, Verdict};
 use super::{Sender, Stop, Stops};
 use crate::input::{Ask, Request};
+use crate::leases::LeaseEnd;
 use crate::outcome::{Refusal, Settled};
 
 impl Sender {
@@ -21,10 +22,13 @@ impl Sender {
         settled: &mut Settled,
     ) -> Result<(Verdict, u32), Stop> {
         let leave = self.leave_to_send(&pending.request, stops).await?;
+        if stops.lease.as_ref().is_some_and(LeaseEnd::has_passed) {
+            return Err(Stop::Shutdown);
+        }
         settled.retries += u64::from(pending.begin_try());
         settled.requests += 1;
         let entries = pending.request.inputs.len();
-        let span = tracing::info_span!("fhir_request", entries);
+        let span = request_span(entries);
         let sent = Instant::now();
         let result = tokio::select! {
             biased;
@@ -85,7 +89,11 @@ impl Sender {
             prefer_minimal: true,
             if_none_exist: None,
         };
-        self.client.send(request).await
+        let result = self.client.send(request).await;
+        if let Ok(answer) = &result {
+            Span::current().record("http.status", i64::from(answer.status));
+        }
+        result
     }
 
     /// Asks for `metadata` until it is answered: a request that cannot be repeated met no clear
@@ -131,6 +139,18 @@ struct Leave<'s> {
     permit: SemaphorePermit<'s>,
     /// See [`Sender::until_well`].
     alone: Option<MutexGuard<'s, ()>>,
+}
+
+/// Names counts only: paths hold ids.
+fn request_span(entries: usize) -> Span {
+    // Unsigned numbers are told to collectors as texts.
+    let entries = i64::try_from(entries).unwrap_or(i64::MAX);
+    tracing::info_span!(
+        "fhir_request",
+        otel.kind = "client",
+        entries,
+        http.status = tracing::field::Empty,
+    )
 }
 
 fn get(path: &str) -> FhirRequest<'_> {

@@ -23,6 +23,7 @@ mod verdict;
 pub use verdict::Stop;
 
 use crate::input::Request;
+use crate::leases::LeaseEnd;
 use crate::outcome::{Fate, Settled};
 use crate::stats::Stats;
 use health::{Failing, ServerHealth};
@@ -59,6 +60,8 @@ pub struct Stops {
     pub stop: CancellationToken,
     /// Do not await it any longer.
     pub abandon: CancellationToken,
+    /// Nothing is sent under a lease that has ended; none when there is no lease.
+    pub lease: Option<LeaseEnd>,
 }
 
 /// Sends to one FHIR server.

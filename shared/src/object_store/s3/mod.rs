@@ -151,6 +151,17 @@ impl Bucket {
         answer.map_err(|e| error::told(self.shown(key), &e))
     }
 
+    /// A refused look at an object comes without a reason; reading from it is refused with one.
+    async fn in_full(&self, key: &str, error: StoreError) -> StoreError {
+        if !matches!(error, StoreError::Refused { .. }) {
+            return error;
+        }
+        self.get_once(key, &(0..1), None)
+            .await
+            .err()
+            .unwrap_or(error)
+    }
+
     async fn head_once(&self, key: &str) -> Result<ObjectMeta, StoreError> {
         let answer = self
             .service
@@ -215,7 +226,7 @@ impl ObjectStore for Bucket {
         let mut patience = self.patience();
         loop {
             match self.head_once(key).await {
-                Err(e) => patience.wait(e).await?,
+                Err(e) => patience.wait(self.in_full(key, e).await).await?,
                 found => return found,
             }
         }
@@ -317,7 +328,10 @@ impl Patience {
         if !error.may_pass() || since.elapsed() >= self.give_up_after {
             return Err(error);
         }
-        tracing::warn!(%error, "the object store is away, trying again");
+        tracing::warn!(
+            error = error.without_name(),
+            "an object cannot be read now, trying again"
+        );
         tokio::time::sleep(self.backoff.pause(None, &mut self.rng)).await;
         Ok(())
     }

@@ -15,12 +15,8 @@ pub(super) async fn run(
     now: NaiveDateTime,
     place: &Place,
 ) -> Result<(), LedgerError> {
-    if !exists(conn, "stoker_schema_versions").await? {
-        if exists(conn, "resource_bundles").await? {
-            return Err(LedgerError::ForeignTables {
-                place: place.show(),
-            });
-        }
+    let version = look(conn, place).await?;
+    if version.is_none() {
         sqlx::raw_sql(
             "CREATE TABLE stoker_schema_versions \
              (version BIGINT PRIMARY KEY, applied TIMESTAMP NOT NULL)",
@@ -28,18 +24,7 @@ pub(super) async fn run(
         .execute(&mut *conn)
         .await?;
     }
-    let version: i64 =
-        sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM stoker_schema_versions")
-            .fetch_one(&mut *conn)
-            .await?;
-    let known = i64::try_from(SCRIPTS.len()).unwrap_or(i64::MAX);
-    if version > known {
-        return Err(LedgerError::TooNew {
-            place: place.show(),
-            version,
-            known,
-        });
-    }
+    let version = version.unwrap_or(0);
     for (number, script) in (1..).zip(SCRIPTS) {
         if number <= version {
             continue;
@@ -52,6 +37,32 @@ pub(super) async fn run(
             .await?;
     }
     Ok(())
+}
+
+/// The version of the tables; none where there are none yet. Fails where those that are there are
+/// not for this Stoker.
+pub(super) async fn look(conn: &mut Conn, place: &Place) -> Result<Option<i64>, LedgerError> {
+    if !exists(conn, "stoker_schema_versions").await? {
+        if exists(conn, "resource_bundles").await? {
+            return Err(LedgerError::ForeignTables {
+                place: place.show(),
+            });
+        }
+        return Ok(None);
+    }
+    let version: i64 =
+        sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM stoker_schema_versions")
+            .fetch_one(conn)
+            .await?;
+    let known = i64::try_from(SCRIPTS.len()).unwrap_or(i64::MAX);
+    if version > known {
+        return Err(LedgerError::TooNew {
+            place: place.show(),
+            version,
+            known,
+        });
+    }
+    Ok(Some(version))
 }
 
 async fn exists(conn: &mut Conn, table: &str) -> Result<bool, LedgerError> {

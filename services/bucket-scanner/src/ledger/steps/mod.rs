@@ -89,6 +89,14 @@ impl SqlLedger {
     }
 }
 
+/// The version of the tables, without making any; see [`migrate`].
+pub(super) async fn look_at_tables(
+    conn: &mut Conn,
+    place: &Place,
+) -> Result<Option<i64>, LedgerError> {
+    migrate::look(conn, place).await
+}
+
 /// Runs a step in a transaction of its own; again where it had to give way to another.
 macro_rules! in_transaction {
     ($ledger:expr, $step:path $(, $argument:expr)*) => {{

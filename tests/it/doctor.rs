@@ -1,0 +1,400 @@
+//! `stoker doctor` on real parts: all well, and each thing broken.
+
+use std::fs;
+
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use stoker_sandbox::{Auth, Sandbox, SandboxConfig};
+use stoker_tests::kafka::Kafka;
+use stoker_tests::minio::{ACCESS_KEY, Minio, SECRET_KEY};
+use stoker_tests::parts;
+use stoker_tests::ports::free_port;
+use stoker_tests::services::Service;
+use stoker_tests::stoker::{Run, Stoker};
+
+/// What the doctor says, and with which exit code.
+async fn doctor(user: &Stoker, args: &[&str]) -> (i32, Vec<Value>) {
+    let command = user.args([&["doctor", "--json"], args].concat());
+    let run = command.env("AWS_EC2_METADATA_DISABLED", "true").run().await;
+    let run = run.unwrap();
+    let said: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{e}: {run:#?}"));
+    let findings = said.as_array().unwrap().clone();
+    let failed = findings.iter().any(|f| f["state"] == "fail");
+    assert_eq!(run.code, i32::from(failed), "{run:#?}");
+    (run.code, findings)
+}
+
+fn text<'v>(finding: &'v Value, key: &str) -> &'v str {
+    finding[key].as_str().unwrap()
+}
+
+/// The only finding in `state`.
+fn the_one(findings: &[Value], state: &str) -> Value {
+    let those: Vec<_> = findings.iter().filter(|f| f["state"] == state).collect();
+    assert_eq!(those.len(), 1, "{findings:#?}");
+    those[0].clone()
+}
+
+/// One thing fails, told in these words, and the to-do in those; the others are looked at nevertheless.
+fn assert_fails(findings: &[Value], detail: &str, to_do: &str) {
+    let failed = the_one(findings, "fail");
+    assert!(text(&failed, "detail").contains(detail), "{failed:#}");
+    assert!(text(&failed, "to_do").contains(to_do), "{failed:#}");
+    assert!(findings.len() >= 5, "{findings:#?}");
+}
+
+async fn sandbox(auth: Auth) -> Sandbox {
+    let config = SandboxConfig {
+        auth,
+        ..SandboxConfig::default()
+    };
+    Sandbox::start(config).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_is_well_is_said_to_be() {
+    let kafka = Kafka::start().unwrap();
+    let minio = Minio::start().await.unwrap();
+    minio.make_bucket("fhir").await.unwrap();
+    let object = b"{\"resourceType\":\"Patient\",\"id\":\"a\"}\n".to_vec();
+    minio.put("fhir", "in/a.ndjson", object).await.unwrap();
+    let database = parts::fresh_database().await.unwrap();
+    let sandbox = sandbox(Auth::default()).await;
+    let user = Stoker::new().unwrap();
+    fs::create_dir(user.home().join("data")).unwrap();
+    fs::write(user.home().join("data/b.ndjson"), "{}\n").unwrap();
+    let settings = format!(
+        "kafka: {{brokers: ['{}']}}, s3: {{endpoint: '{}', access_key: {ACCESS_KEY}, secret_key: {SECRET_KEY}}}",
+        kafka.broker(),
+        minio.endpoint()
+    );
+    let source = |uri: &str| format!("{{uri: '{uri}', base_url: '{}'}}", sandbox.base_url());
+    let folder = format!("file://{}/data", user.home().display());
+    let yaml = format!(
+        "bucket_scanner: {{ledger: '{database}', {settings}, sources: [{}, {}]}}\n\
+         loader_worker: {{{settings}}}\n",
+        source("s3://fhir/in/"),
+        source(&folder)
+    );
+    fs::write(user.home().join("stoker.yaml"), yaml).unwrap();
+
+    let (code, before) = doctor(&user, &[]).await;
+    assert_eq!(code, 0, "{before:#?}");
+    let topic = the_one(&before, "warn");
+    assert!(text(&topic, "detail").contains("no topic stoker.events.v1 yet"));
+    let ledger = before.iter().find(|f| f["what"] == "ledger").unwrap();
+    assert!(text(ledger, "detail").contains("no tables yet"));
+    let mut connection = PgConnection::connect(&database).await.unwrap();
+    let schemas = "SELECT COUNT(*) FROM pg_namespace WHERE nspname = 'fhirbucket'";
+    let made: i64 = sqlx::query_scalar(schemas)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(made, 0, "looking makes no schema");
+
+    let brokers = format!("kafka.brokers={}", kafka.broker());
+    let settings = [format!("ledger={database}"), brokers];
+    let scanner = Service::start("bucket-scanner", &settings).unwrap();
+    scanner.jobs().await.unwrap();
+    until_the_topic_is_there(&user).await;
+    let (code, after) = doctor(&user, &["--server", &scanner.url()]).await;
+    assert_eq!(code, 0, "{after:#?}");
+    assert!(after.iter().all(|f| f["state"] == "ok"), "{after:#?}");
+    let details: Vec<&str> = after.iter().map(|f| text(f, "detail")).collect();
+    for expected in [
+        "PostgreSQL",
+        "tables of version",
+        "topic stoker.events.v1 of 6 partitions",
+        "in/a.ndjson",
+        "b.ndjson",
+        "takes batches and transactions",
+        "we are let in",
+        "shows the same time",
+        "bucket-scanner, healthy",
+    ] {
+        let told = details.iter().any(|d| d.contains(expected));
+        assert!(told, "{expected}: {details:#?}");
+    }
+}
+
+/// The service makes it beside its start.
+async fn until_the_topic_is_there(user: &Stoker) {
+    for _ in 0..60 {
+        let (_, findings) = doctor(user, &[]).await;
+        if findings.iter().all(|f| f["state"] != "warn") {
+            return;
+        }
+    }
+    panic!("no topic");
+}
+
+#[tokio::test]
+async fn a_person_gets_a_line_a_thing_and_nothing_is_made() {
+    let user = Stoker::new().unwrap();
+    let run = user.args(["doctor"]).run().await.unwrap();
+    assert_eq!(run.code, 0, "{run:#?}");
+    for (state, what) in [
+        ("ok", "configuration"),
+        ("ok", "ledger"),
+        ("skip", "Kafka"),
+        ("skip", "sources"),
+        ("skip", "FHIR server"),
+        ("skip", "bucket-scanner"),
+    ] {
+        assert!(line_of(&run, what).starts_with(state), "{what}: {run:#?}");
+    }
+    assert!(line_of(&run, "FHIR server").contains("-> --to URL"));
+    let made: Vec<_> = fs::read_dir(user.home()).unwrap().collect();
+    assert!(made.is_empty(), "{made:?}");
+}
+
+fn line_of<'r>(run: &'r Run, what: &str) -> &'r str {
+    let mut lines = run.stdout.lines();
+    let line = lines.find(|line| line.split_once(' ').unwrap().1.trim().starts_with(what));
+    line.unwrap_or_else(|| panic!("no line {what}: {run:#?}"))
+}
+
+#[tokio::test]
+async fn every_fault_of_the_configuration_is_a_line_and_the_rest_is_looked_at() {
+    let user = Stoker::new().unwrap();
+    let faulty = "{bucket_scanner: {lease: 0s, laese: 1}, loader_worker: {load: {batch: 0}}}";
+    fs::write(user.home().join("stoker.yaml"), faulty).unwrap();
+    let sandbox = sandbox(Auth::default()).await;
+    let (code, findings) = doctor(&user, &["--to", &sandbox.base_url()]).await;
+    assert_eq!(code, 1);
+    for key in ["bucket_scanner.laese", "loader_worker.load.batch"] {
+        let told = findings.iter().any(|f| {
+            f["what"] == "configuration" && text(f, "detail").contains(key) && f["state"] == "fail"
+        });
+        assert!(told, "{key}: {findings:#?}");
+    }
+    let read = format!("{} read", sandbox.base_url());
+    assert!(
+        findings
+            .iter()
+            .any(|f| f["what"] == read.as_str() && f["state"] == "ok")
+    );
+}
+
+/// A user of PostgreSQL whose password is asked for; everybody else is trusted by the tests' server.
+async fn user_with_password(database: &str) -> anyhow::Result<String> {
+    const ROLE: &str = "stoker_locked";
+    let mut connection = PgConnection::connect(database).await?;
+    let role = format!(
+        "DO $$ BEGIN CREATE ROLE {ROLE} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$; \
+         ALTER ROLE {ROLE} PASSWORD 'right'"
+    );
+    sqlx::raw_sql(AssertSqlSafe(role))
+        .execute(&mut connection)
+        .await?;
+    let file: String = sqlx::query_scalar("SHOW hba_file")
+        .fetch_one(&mut connection)
+        .await?;
+    let rules: String = sqlx::query_scalar("SELECT pg_read_file(current_setting('hba_file'))")
+        .fetch_one(&mut connection)
+        .await?;
+    if !rules.contains(ROLE) {
+        // The first rule that fits is the one that counts.
+        let rules = format!("host all {ROLE} 127.0.0.1/32 scram-sha-256\n{rules}");
+        let lines = rules.lines().filter(|line| !line.starts_with('#'));
+        let lines: Vec<String> = lines.map(|line| format!("('{line}')")).collect();
+        let copy = format!("COPY (VALUES {}) TO '{file}'", lines.join(", "));
+        connection.execute(AssertSqlSafe(copy)).await?;
+        connection.execute("SELECT pg_reload_conf()").await?;
+    }
+    connection.close().await?;
+    Ok(ROLE.to_owned())
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_postgres_is_told() {
+    let database = parts::fresh_database().await.unwrap();
+    let role = user_with_password(&database).await.unwrap();
+    let as_user = |password: &str| database.replace("postgres@", &format!("{role}:{password}@"));
+    let nobody = format!("postgres://x@127.0.0.1:{}/x", free_port().unwrap());
+    for (ledger, detail, to_do) in [
+        (
+            as_user("wrong"),
+            "refuses the user or password",
+            "check both",
+        ),
+        (
+            as_user("right"),
+            "a right is missing (CREATE on the database",
+            "grant the user",
+        ),
+        (nobody, "cannot be reached", "check the address"),
+        (format!("{database}_not"), "no such database", "createdb"),
+        (
+            "sqlite:/dev/null/x".to_owned(),
+            "cannot be opened",
+            "check the path",
+        ),
+    ] {
+        let user = Stoker::new().unwrap();
+        let (_, findings) = doctor(&user, &["--ledger", &ledger]).await;
+        assert_fails(&findings, detail, to_do);
+        assert!(!format!("{findings:?}").contains(":wrong@"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_source_is_told() {
+    let minio = Minio::start().await.unwrap();
+    minio.make_bucket("fhir").await.unwrap();
+    let user = Stoker::new().unwrap();
+    let endpoint = minio.endpoint();
+    let nobody = format!("http://127.0.0.1:{}", free_port().unwrap());
+    for (source, endpoint, secret, detail, to_do) in [
+        (
+            "s3://no-such",
+            &endpoint,
+            SECRET_KEY,
+            "no such bucket",
+            "check its name",
+        ),
+        (
+            "s3://fhir",
+            &endpoint,
+            "wrong",
+            "does not accept the keys",
+            "check access_key",
+        ),
+        (
+            "s3://fhir",
+            &nobody,
+            SECRET_KEY,
+            "cannot be reached",
+            "check the endpoint",
+        ),
+        (
+            "no/such/folder",
+            &endpoint,
+            SECRET_KEY,
+            "cannot be read",
+            "check the path",
+        ),
+    ] {
+        let keys = ["--s3-access-key", ACCESS_KEY, "--s3-secret-key", secret];
+        let place = ["--source", source, "--s3-endpoint", endpoint];
+        let (_, findings) = doctor(&user, &[&place[..], &keys].concat()).await;
+        assert_fails(&findings, detail, to_do);
+    }
+    let keys = ["--s3-access-key", ACCESS_KEY, "--s3-secret-key", SECRET_KEY];
+    let place = ["--source", "s3://fhir", "--s3-endpoint", &endpoint];
+    let (code, findings) = doctor(&user, &[&place[..], &keys].concat()).await;
+    assert_eq!(code, 0, "{findings:#?}");
+    assert!(text(&the_one(&findings, "warn"), "detail").contains("holds nothing"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_kafka_is_told() {
+    let kafka = Kafka::start().unwrap();
+    let nobody = format!("127.0.0.1:{}", free_port().unwrap());
+    let login = |password: &str| format!(", user: app, password: {password}");
+    for (broker, user_and_password, expected) in [
+        (&kafka.sasl_broker(), login("app-secret"), None),
+        (
+            &kafka.sasl_broker(),
+            login("wrong-one"),
+            Some((
+                "the user or password is refused",
+                "check user, password and sasl",
+            )),
+        ),
+        (
+            &nobody,
+            String::new(),
+            Some((
+                "no broker can be reached",
+                "check brokers and that Kafka runs",
+            )),
+        ),
+    ] {
+        let user = Stoker::new().unwrap();
+        let section = format!("{{kafka: {{brokers: ['{broker}']{user_and_password}}}}}");
+        let yaml = format!("bucket_scanner: {section}\nloader_worker: {section}\n");
+        fs::write(user.home().join("stoker.yaml"), yaml).unwrap();
+        let (code, findings) = doctor(&user, &[]).await;
+        match expected {
+            Some((detail, to_do)) => assert_fails(&findings, detail, to_do),
+            None => assert_eq!(code, 0, "{findings:#?}"),
+        }
+        assert!(!format!("{findings:?}").contains("wrong-one"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_fhir_server_is_told() {
+    let user = Stoker::new().unwrap();
+    let basic = Some(("ann".to_owned(), "right".into()));
+    let sandbox = sandbox(Auth {
+        basic,
+        bearer: None,
+    })
+    .await;
+    let base = sandbox.base_url();
+    let (code, findings) = doctor(
+        &user,
+        &[
+            "--to",
+            &base,
+            "--fhir-user",
+            "ann",
+            "--fhir-password",
+            "right",
+        ],
+    )
+    .await;
+    assert_eq!(code, 0, "{findings:#?}");
+    let wrong = [
+        "--to",
+        &base,
+        "--fhir-user",
+        "ann",
+        "--fhir-password",
+        "wrong-one",
+    ];
+    for args in [&wrong[..], &["--to", &base]] {
+        let (code, findings) = doctor(&user, args).await;
+        assert_eq!(code, 1, "{findings:#?}");
+        let read = format!("{base} read");
+        let read = findings
+            .iter()
+            .find(|f| f["what"] == read.as_str())
+            .unwrap();
+        assert_eq!(read["state"], "fail", "{read:#}");
+        assert!(text(read, "detail").contains("401"), "{read:#}");
+        assert!(text(read, "to_do").contains("--fhir-user"), "{read:#}");
+        assert!(!format!("{findings:?}").contains("wrong-one"));
+    }
+    let nobody = format!("http://127.0.0.1:{}/fhir", free_port().unwrap());
+    let (_, findings) = doctor(&user, &["--to", &nobody]).await;
+    assert_fails(&findings, "no connection", "check the address");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_running_scanner_is_told() {
+    let user = Stoker::new().unwrap();
+    stoker_shared::tls::install_crypto_provider();
+    fs::write(user.home().join("token"), "right-token").unwrap();
+    let token = format!(
+        "service.grpc.token_file={}",
+        user.home().join("token").display()
+    );
+    let settings = ["ledger=none".to_owned(), token];
+    let scanner = Service::start("bucket-scanner", &settings).unwrap();
+    scanner.page("/readyz").await.unwrap();
+    let with_token = ["--server", &scanner.url(), "--server-token-file", "token"];
+    let (code, findings) = doctor(&user, &with_token).await;
+    assert_eq!(code, 0, "{findings:#?}");
+    let (_, findings) = doctor(&user, &["--server", &scanner.url()]).await;
+    assert_fails(&findings, "does not let us in", "--server-token-file");
+    let page = format!("http://127.0.0.1:{}", scanner.http_port);
+    let (_, findings) = doctor(&user, &["--server", &page]).await;
+    let failed = the_one(&findings, "fail");
+    assert!(!text(&failed, "to_do").is_empty(), "{failed:#}");
+    let nobody = format!("http://127.0.0.1:{}", free_port().unwrap());
+    let (_, findings) = doctor(&user, &["--server", &nobody]).await;
+    assert_fails(&findings, "cannot be reached", "that it runs");
+}

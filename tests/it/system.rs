@@ -1,0 +1,126 @@
+//! Scanners and workers as processes of their own, on PostgreSQL, S3 and a FHIR server that counts.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use stoker_proto::common::v1::{Interaction, Source, Target};
+use stoker_proto::ledger::v1::{Job, StartJobRequest};
+use stoker_sandbox::{Sandbox, SandboxConfig};
+use stoker_tests::minio::{ACCESS_KEY, Minio, SECRET_KEY};
+use stoker_tests::parts;
+use stoker_tests::services::{Service, until_done};
+
+// What each worker is told.
+const BATCH: usize = 5;
+const CONCURRENCY: usize = 4;
+const UNITS: usize = 4;
+
+/// Resources that a killed worker may have sent and not committed; see `window` in its settings.
+pub(crate) const IN_FLIGHT: u64 = (UNITS * 2 * CONCURRENCY * BATCH) as u64;
+
+const BUCKET: &str = "fhir";
+const LIMIT: Duration = Duration::from_mins(4);
+
+/// The stores, a FHIR server, and settings that name them to services.
+pub(crate) struct System {
+    pub(crate) minio: Minio,
+    pub(crate) sandbox: Sandbox,
+    settings: Vec<String>,
+    pub(crate) ledger: String,
+}
+
+impl System {
+    pub(crate) async fn start(latency: Duration) -> Self {
+        stoker_shared::tls::install_crypto_provider();
+        let minio = Minio::start().await.unwrap();
+        minio.make_bucket(BUCKET).await.unwrap();
+        let config = SandboxConfig {
+            latency,
+            ..SandboxConfig::default()
+        };
+        Self {
+            settings: vec![
+                format!("s3.endpoint={}", minio.endpoint()),
+                format!("s3.access_key={ACCESS_KEY}"),
+                format!("s3.secret_key={SECRET_KEY}"),
+            ],
+            minio,
+            sandbox: Sandbox::start(config).await.unwrap(),
+            ledger: parts::fresh_database().await.unwrap(),
+        }
+    }
+
+    pub(crate) fn scanner(&self, more: &[&str]) -> Service {
+        let own = [format!("ledger={}", self.ledger), "lease=8s".to_owned()];
+        self.service("bucket-scanner", &own, more)
+    }
+
+    pub(crate) fn worker(&self, scanners: &[&Service], more: &[&str]) -> Service {
+        let urls: Vec<String> = scanners.iter().map(|scanner| scanner.url()).collect();
+        let own = [
+            format!("ledger.url={}", urls.join(",")),
+            format!("load.batch={BATCH}"),
+            format!("load.concurrency={CONCURRENCY}"),
+            format!("load.units={UNITS}"),
+        ];
+        self.service("loader-worker", &own, more)
+    }
+
+    fn service(&self, name: &str, own: &[String], more: &[&str]) -> Service {
+        let more = more.iter().map(ToString::to_string);
+        let settings: Vec<String> = self.settings.iter().chain(own).cloned().collect();
+        let settings: Vec<String> = settings.into_iter().chain(more).collect();
+        Service::start(name, &settings).unwrap()
+    }
+
+    pub(crate) async fn put(&self, name: &str, first: usize, count: usize) {
+        let mut lines = String::new();
+        for n in first..first + count {
+            writeln!(
+                lines,
+                "{{\"resourceType\":\"Patient\",\"id\":\"{name}-{n}\"}}"
+            )
+            .unwrap();
+        }
+        let key = format!("in/{name}.ndjson");
+        self.minio.put(BUCKET, &key, lines.into()).await.unwrap();
+    }
+
+    pub(crate) async fn begin(&self, scanner: &Service) -> i64 {
+        let request = StartJobRequest {
+            source: Some(Source {
+                uri: format!("s3://{BUCKET}/in/"),
+                reach: String::new(),
+            }),
+            target: Some(Target {
+                base_url: self.sandbox.base_url(),
+                tenant: String::new(),
+            }),
+            interaction: Interaction::Auto.into(),
+            reload: false,
+        };
+        let mut client = scanner.jobs().await.unwrap();
+        let started = client.start_job(request).await.unwrap().into_inner();
+        started.job.unwrap().job_id
+    }
+
+    pub(crate) fn written(&self) -> u64 {
+        self.sandbox.stats().versions_written
+    }
+
+    pub(crate) async fn until_written(&self, versions: u64) {
+        while self.written() < versions {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(crate) async fn done(&self, scanner: &Service, job_id: i64) -> Job {
+        let mut client = scanner.jobs().await.unwrap();
+        until_done(&mut client, job_id, LIMIT).await.unwrap()
+    }
+}
+
+pub(crate) fn loaded(job: &Job) -> u64 {
+    let run = job.run.clone().unwrap_or_default();
+    run.counts.iter().map(|c| c.created + c.updated).sum()
+}

@@ -1,0 +1,101 @@
+//! `stoker up`: the whole system in one process.
+
+use std::fs;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use stoker_sandbox::{Sandbox, SandboxConfig};
+use stoker_tests::ports::free_port;
+use stoker_tests::stoker::{Stoker, isolated, stoker_bin};
+
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// Killed when dropped.
+struct Up(Child);
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Up {
+    async fn terminate(mut self) -> Option<i32> {
+        let pid = self.0.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        let deadline = Instant::now() + LIMIT;
+        while Instant::now() < deadline {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status.code();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("it does not stop");
+    }
+}
+
+async fn until_ready(http_port: u16) {
+    let url = format!("http://127.0.0.1:{http_port}/readyz");
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while !client
+        .get(&url)
+        .send()
+        .await
+        .is_ok_and(|a| a.status() == 200)
+    {
+        assert!(Instant::now() < deadline, "{url} is not ready");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn one_process_scans_loads_and_answers() {
+    stoker_shared::tls::install_crypto_provider();
+    let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
+    let user = Stoker::new().unwrap();
+    let data = user.home().join("incoming");
+    fs::create_dir(&data).unwrap();
+    let line = |n: usize| format!("{{\"resourceType\":\"Patient\",\"id\":\"p{n}\"}}\n");
+    let lines: String = (0..500).map(line).collect();
+    fs::write(data.join("patients.ndjson"), lines).unwrap();
+    let [scanner, worker, scanner_http, worker_http] = [(); 4].map(|()| free_port().unwrap());
+    let service = |grpc: u16, http: u16| json!({"grpc": {"listen": format!("127.0.0.1:{grpc}")}, "http_listen": format!("127.0.0.1:{http}")});
+    let config = json!({
+        "bucket_scanner": {
+            "service": service(scanner, scanner_http),
+            "sources": [{"uri": format!("file://{}", data.display()), "base_url": sandbox.base_url()}],
+        },
+        "loader_worker": {
+            "service": service(worker, worker_http),
+            "ledger": {"url": format!("http://127.0.0.1:{scanner}")},
+        },
+    });
+    // JSON is YAML.
+    fs::write(user.home().join("stoker.yaml"), config.to_string()).unwrap();
+    let mut command = isolated(&stoker_bin().unwrap(), user.home());
+    let up = Up(command.arg("up").spawn().unwrap());
+    until_ready(scanner_http).await;
+    until_ready(worker_http).await;
+
+    let server = format!("http://127.0.0.1:{scanner}");
+    let deadline = Instant::now() + LIMIT;
+    let done = loop {
+        let asked = user.args(["jobs", "list", "--server", &server, "--json"]);
+        let jobs: Value = serde_json::from_str(&asked.run().await.unwrap().stdout).unwrap();
+        if jobs[0]["state"] == "done" {
+            break jobs;
+        }
+        assert!(Instant::now() < deadline, "{jobs:#}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(done[0]["total"]["loaded"], 500, "{done:#}");
+    assert_eq!(sandbox.resources("Patient").len(), 500);
+    assert!(
+        user.home().join("data/stoker/ledger.sqlite").is_file(),
+        "the user's own ledger"
+    );
+    assert_eq!(up.terminate().await, Some(0));
+}
