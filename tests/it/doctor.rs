@@ -168,6 +168,8 @@ async fn every_fault_of_the_configuration_is_a_line_and_the_rest_is_looked_at() 
         });
         assert!(told, "{key}: {findings:#?}");
     }
+    let kafka = findings.iter().find(|f| f["what"] == "Kafka").unwrap();
+    assert!(text(kafka, "detail").contains("faulty"), "{kafka:#}");
     let read = format!("{} read", sandbox.base_url());
     assert!(
         findings

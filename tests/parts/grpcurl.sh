@@ -7,19 +7,7 @@ set -euo pipefail
 version=v1.9.4
 program=$STOKER_PARTS/grpcurl-$version/grpcurl
 
-# Built from source, which takes a minute once.
-install_() {
-  [ -x "$program" ] && return
-  need go golang-go
-  say "building grpcurl"
-  local building
-  building=$(mktemp -d)
-  GOBIN=$building GOFLAGS=-mod=mod go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$version" </dev/null >&2 ||
-    fail "grpcurl could not be built"
-  mkdir -p "$(dirname "$program")"
-  mv "$building/grpcurl" "$program"
-  rmdir "$building"
-}
+install_() { build_go_program github.com/fullstorydev/grpcurl/cmd/grpcurl "$version" "$program"; }
 
 env_() { echo "export STOKER_TEST_GRPCURL=$program"; }
 

@@ -77,3 +77,19 @@ download_jars() {
     fail "Maven could not download the dependencies of $pom"
   touch "$mark"
 }
+
+# build_go_program MODULE VERSION PROGRAM: builds the program of a Go module from source, once for each version.
+build_go_program() {
+  local module=$1 version=$2 program=$3 building
+  [ ! -x "$program" ] || return 0
+  need go golang-go
+  # Older ones cannot fetch the Go that a module asks for.
+  [ "$(printf '%s\n' go1.21 "$(go env GOVERSION)" | sort -V | head -n 1)" = go1.21 ] ||
+    fail "Go 1.21 or later is needed to build $module, here is $(go env GOVERSION)"
+  say "building $module (this may take some minutes)"
+  building=$(mktemp -d)
+  GOBIN=$building GOFLAGS=-mod=mod go install "$module@$version" </dev/null >&2 || fail "$module could not be built"
+  mkdir -p "$(dirname "$program")"
+  mv "$building/$(basename "$program")" "$program"
+  rmdir "$building"
+}

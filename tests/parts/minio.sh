@@ -7,19 +7,7 @@ set -euo pipefail
 version=v0.0.0-20260212201848-7aac2a2c5b7c
 program=$STOKER_PARTS/minio-$version/minio
 
-# Built from source, which takes some minutes once.
-install_() {
-  [ -x "$program" ] && return
-  need go golang-go
-  say "building MinIO (some minutes)"
-  local building
-  building=$(mktemp -d)
-  GOBIN=$building GOFLAGS=-mod=mod go install "github.com/minio/minio@$version" </dev/null >&2 ||
-    fail "MinIO could not be built"
-  mkdir -p "$(dirname "$program")"
-  mv "$building/minio" "$program"
-  rmdir "$building"
-}
+install_() { build_go_program github.com/minio/minio "$version" "$program"; }
 
 env_() { echo "export STOKER_TEST_MINIO=$program"; }
 

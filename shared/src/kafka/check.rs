@@ -177,7 +177,7 @@ mod tests {
             brokers: vec!["127.0.0.1:9".to_owned()],
             ..KafkaConfig::default()
         };
-        let error = look(&config, Duration::from_millis(500)).unwrap_err();
+        let error = look(&config, Duration::from_secs(5)).unwrap_err();
         assert!(
             matches!(error, KafkaLookError::Unreachable { .. }),
             "{error}"

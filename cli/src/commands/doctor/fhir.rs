@@ -17,12 +17,17 @@ use super::finding::{Finding, LIMIT, in_time};
 /// What is read: any server of patients' data knows the type, and the answer is small.
 const READ: &str = "Patient?_summary=count";
 
-pub(super) fn checks(targets: Vec<Target>, config: Result<&FhirConfig, &Finding>) -> Vec<Check> {
+pub(super) fn checks(
+    targets: Vec<Target>,
+    config: Result<&FhirConfig, &Finding>,
+    is_sound: bool,
+) -> Vec<Check> {
     let config = match config {
         Ok(config) if !targets.is_empty() => config,
         Ok(_) => {
             let to_do = "--to URL looks at one";
-            let finding = Finding::skip("FHIR server", "none is named or configured", to_do);
+            let detail = "none is named or configured";
+            let finding = Finding::none("FHIR server", is_sound, detail, to_do);
             return vec![Check::known(finding)];
         }
         Err(finding) => {

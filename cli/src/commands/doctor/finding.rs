@@ -61,6 +61,16 @@ impl Finding {
         Self::new(State::Skip, what, detail, to_do)
     }
 
+    /// Nothing names such a thing. Where the configuration is faulty, that is not known.
+    pub(super) fn none(what: &str, is_sound: bool, detail: &str, to_do: &str) -> Self {
+        if is_sound {
+            Self::skip(what, detail, to_do)
+        } else {
+            let detail = "a faulty configuration is not followed";
+            Self::skip(what, detail, "correct the configuration")
+        }
+    }
+
     /// It did not answer.
     pub(super) fn late(what: &str) -> Self {
         let detail = format!("no answer within {}", humantime::format_duration(LIMIT));

@@ -7,11 +7,11 @@ use super::finding::{Finding, LIMIT};
 use crate::embedded::unexpected;
 use crate::output::one_sentence;
 
-pub(super) fn checks(configured: Vec<(&'static str, KafkaConfig)>) -> Vec<Check> {
+pub(super) fn checks(configured: Vec<(&'static str, KafkaConfig)>, is_sound: bool) -> Vec<Check> {
     if configured.is_empty() {
         let detail = "no brokers are configured, and none are needed";
         let to_do = "for many processes, set kafka.brokers of bucket_scanner and loader_worker";
-        let finding = Finding::skip("Kafka", detail, to_do);
+        let finding = Finding::none("Kafka", is_sound, detail, to_do);
         return vec![Check::known(finding)];
     }
     let configured = configured.into_iter();

@@ -92,10 +92,12 @@ pub async fn run(args: DoctorArgs, global: &Global, output: &Output) -> anyhow::
 
 /// In the order they are shown.
 fn checks(settings: Settings) -> Vec<Check> {
+    let is_sound = settings.is_sound;
     let mut checks = vec![Check::new("ledger", ledger::check(settings.ledger))];
-    checks.extend(kafka::checks(settings.kafka));
-    checks.extend(sources::checks(settings.sources, &settings.s3));
-    checks.extend(fhir::checks(settings.targets, settings.fhir.as_ref()));
+    checks.extend(kafka::checks(settings.kafka, is_sound));
+    checks.extend(sources::checks(settings.sources, &settings.s3, is_sound));
+    let fhir = settings.fhir.as_ref();
+    checks.extend(fhir::checks(settings.targets, fhir, is_sound));
     checks.extend(server::checks(settings.server));
     checks
 }

@@ -28,13 +28,15 @@ pub(super) struct Settings {
     pub(super) targets: Vec<Target>,
     pub(super) fhir: Result<FhirConfig, Finding>,
     pub(super) server: Option<GrpcClientConfig>,
+    /// Whether the configuration has no faults.
+    pub(super) is_sound: bool,
 }
 
 impl Settings {
     /// Reads the configuration; answers also what is to be said of it.
     pub(super) fn gather(args: DoctorArgs, global: &Global) -> (Self, Vec<Finding>) {
         let (scanner, worker, findings) = read(global);
-        let sound = scanner.is_some();
+        let is_sound = scanner.is_some() && worker.is_some();
         let scanner = scanner.unwrap_or_default();
         let worker = worker.unwrap_or_default();
         let mut s3 = vec![
@@ -49,11 +51,10 @@ impl Settings {
             }],
             None => targets(&scanner.sources),
         };
-        let ledger = if sound || args.ledger.ledger.is_some() {
+        let ledger = if is_sound || args.ledger.ledger.is_some() {
             ledger(&args.ledger, &scanner)
         } else {
-            let detail = "the configuration does not say where it is";
-            Err(Finding::skip("ledger", detail, "correct the configuration"))
+            Err(Finding::none("ledger", false, "", ""))
         };
         let fhir = args.fhir.over(worker.fhir);
         let settings = Self {
@@ -64,6 +65,7 @@ impl Settings {
             targets,
             fhir: fhir.map_err(|e| Finding::error("FHIR server", one_sentence(&e))),
             server: args.server.config(),
+            is_sound,
         };
         (settings, findings)
     }

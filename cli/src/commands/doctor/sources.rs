@@ -27,10 +27,11 @@ impl Named {
     }
 }
 
-pub(super) fn checks(sources: Vec<Named>, s3: &[S3Config]) -> Vec<Check> {
+pub(super) fn checks(sources: Vec<Named>, s3: &[S3Config], is_sound: bool) -> Vec<Check> {
     if sources.is_empty() {
         let to_do = "--source NAME looks at one";
-        let finding = Finding::skip("sources", "none are named or configured", to_do);
+        let detail = "none are named or configured";
+        let finding = Finding::none("sources", is_sound, detail, to_do);
         return vec![Check::known(finding)];
     }
     let mut checks = Vec::new();
