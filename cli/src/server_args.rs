@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use stoker_shared::grpc::GrpcClientConfig;
+
+use crate::embedded::LedgerArgs;
 
 /// A running service to ask, instead of opening a ledger.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -29,8 +32,19 @@ impl ServerArgs {
         })
     }
 
+    /// The same for a command that opens a ledger unless a server is named; both make no sense.
+    pub fn instead_of(&self, ledger: &LedgerArgs) -> anyhow::Result<Option<GrpcClientConfig>> {
+        if let Some(flag) = self.without_server() {
+            bail!("{flag} is for a server; give --server URL too");
+        }
+        if self.server.is_some() && ledger.ledger.is_some() {
+            bail!("--ledger and --server name two ledgers; give one of them");
+        }
+        Ok(self.config())
+    }
+
     /// What is given for a server although none is named.
-    pub fn without_server(&self) -> Option<&'static str> {
+    fn without_server(&self) -> Option<&'static str> {
         match (&self.server, &self.server_token_file, &self.server_ca_file) {
             (Some(_), ..) | (None, None, None) => None,
             (None, Some(_), _) => Some("--server-token-file"),

@@ -53,6 +53,7 @@ async fn sandbox(auth: Auth) -> Sandbox {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_is_well_is_said_to_be() {
+    let _turn = parts::turn().await;
     let kafka = Kafka::start().unwrap();
     let minio = Minio::start().await.unwrap();
     minio.make_bucket("fhir").await.unwrap();
@@ -291,6 +292,7 @@ async fn what_is_wrong_with_a_source_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_kafka_is_told() {
+    let _turn = parts::turn().await;
     let kafka = Kafka::start().unwrap();
     let nobody = format!("127.0.0.1:{}", free_port().unwrap());
     let login = |password: &str| format!(", user: app, password: {password}");

@@ -8,6 +8,7 @@ use stoker_proto::events::v1::{Event, JobStarted};
 use stoker_shared::clock::SystemClock;
 use stoker_shared::kafka::{Events, KafkaConfig, Listener};
 use stoker_tests::kafka::Kafka;
+use stoker_tests::parts;
 use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -66,6 +67,7 @@ async fn announced_and_heard(by: &Events, listener: &mut Listener, job_id: i64) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_process_hears_what_any_announces_also_after_kafka_was_killed() {
+    let _turn = parts::turn().await;
     let kafka = Kafka::start().unwrap();
     let config = config(kafka.broker());
     let scanner = connect(&config, "bucket-scanner");
@@ -94,6 +96,7 @@ async fn every_process_hears_what_any_announces_also_after_kafka_was_killed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_right_password_is_let_in_and_a_wrong_one_is_not() {
+    let _turn = parts::turn().await;
     let kafka = Kafka::start().unwrap();
     let with_password = |password: &str| KafkaConfig {
         user: Some("app".to_owned()),

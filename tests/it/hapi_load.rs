@@ -42,6 +42,7 @@ type Counts = BTreeMap<String, u64>;
 
 #[tokio::test]
 async fn everything_arrives_once() {
+    let _turn = parts::turn().await;
     let server = FreshHapi::start().unwrap();
     let hapi = server.fhir();
     let user = Stoker::new().unwrap();

@@ -111,6 +111,7 @@ async fn until(service: &Service, sample: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_documented_and_every_documented_one_is_there() {
+    let _turn = parts::turn().await;
     stoker_shared::tls::install_crypto_provider();
     let kafka = Kafka::start().unwrap();
     let brokers = format!("kafka.brokers={}", kafka.broker());

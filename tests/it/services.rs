@@ -60,6 +60,7 @@ fn write_files(folder: &Path) {
 
 #[tokio::test]
 async fn a_killed_worker_loses_nothing_and_all_stop_when_told() {
+    let _turn = parts::turn().await;
     stoker_shared::tls::install_crypto_provider();
     let config = SandboxConfig {
         latency: Duration::from_millis(30),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use stoker_tests::kafka::Kafka;
+use stoker_tests::parts;
 
 use crate::system::{IN_FLIGHT, System, loaded};
 
@@ -12,6 +13,7 @@ const RESOURCES: u64 = (OBJECTS * RESOURCES_OF_AN_OBJECT) as u64;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_finishes_whatever_dies() {
+    let _turn = parts::turn().await;
     let kafka = Kafka::start().unwrap();
     let mut system = System::start(Duration::from_millis(30)).await;
     for n in 0..OBJECTS {
@@ -56,6 +58,7 @@ async fn a_load_finishes_whatever_dies() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_told_to_stop_under_load_hands_everything_back() {
+    let _turn = parts::turn().await;
     let system = System::start(Duration::from_millis(20)).await;
     for n in 0..20 {
         let name = format!("o{n}");
@@ -84,6 +87,7 @@ async fn a_service_told_to_stop_under_load_hands_everything_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_changed_while_it_is_loaded_is_loaded_anew_and_whole() {
+    let _turn = parts::turn().await;
     let system = System::start(Duration::from_millis(50)).await;
     system.put("one", 0, 1000).await;
     let scanner = system.scanner(&[]);
@@ -113,6 +117,7 @@ fn is_new(resource: &serde_json::Value) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_sleeps_past_its_lease_changes_nothing_any_more() {
+    let _turn = parts::turn().await;
     let system = System::start(Duration::from_millis(50)).await;
     for n in 0..4 {
         system.put(&format!("o{n}"), 0, 400).await;

@@ -189,6 +189,7 @@ fn parents(spans: &[&Received]) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unit_is_one_trace_over_worker_fhir_server_scanner_and_kafka() {
+    let _turn = parts::turn().await;
     stoker_shared::tls::install_crypto_provider();
     let data = tempfile::tempdir().unwrap();
     write_files(data.path());

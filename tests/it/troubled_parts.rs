@@ -5,6 +5,7 @@ use std::time::Duration;
 use stoker_tests::gate::Gate;
 use stoker_tests::kafka::Kafka;
 use stoker_tests::minio::SECRET_KEY;
+use stoker_tests::parts;
 use stoker_tests::services::Service;
 
 use crate::system::{System, loaded};
@@ -35,6 +36,7 @@ async fn until_said(service: &Service, sentence: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_expire_in_the_middle_are_told_and_new_ones_go_on() {
+    let _turn = parts::turn().await;
     let mut system = system().await;
     let scanner = system.scanner(&[]);
     let worker = system.worker(&[&scanner], &[]);
@@ -52,6 +54,7 @@ async fn keys_that_expire_in_the_middle_are_told_and_new_ones_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_that_is_gone_for_a_while_is_waited_for() {
+    let _turn = parts::turn().await;
     let mut system = system().await;
     let (rest, database) = system.ledger.rsplit_once('/').unwrap();
     let (user, server) = rest.rsplit_once('@').unwrap();
@@ -75,6 +78,7 @@ async fn a_ledger_that_is_gone_for_a_while_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kafka_that_refuses_the_password_costs_a_sentence_only() {
+    let _turn = parts::turn().await;
     let kafka = Kafka::start().unwrap();
     let system = system().await;
     let broker = format!("kafka.brokers={}", kafka.sasl_broker());

@@ -97,5 +97,21 @@ async fn one_process_scans_loads_and_answers() {
         user.home().join("data/stoker/ledger.sqlite").is_file(),
         "the user's own ledger"
     );
+    let more = user.home().join("more.ndjson");
+    let one = r#"{"resourceType":"Patient","id":"one-more"}"#;
+    fs::write(&more, one).unwrap();
+    let (more, base) = (more.to_str().unwrap(), sandbox.base_url());
+    let load = [
+        "load", more, "--to", &base, "--server", &server, "--report", "r.json",
+    ];
+    let run = user.args(load).run().await.unwrap();
+    assert_eq!(run.code, 0, "{run:#?}");
+    let report: Value =
+        serde_json::from_slice(&fs::read(user.home().join("r.json")).unwrap()).unwrap();
+    assert_eq!(report["resources"]["created"], 1, "{report:#}");
+    assert!(sandbox.read("Patient", "one-more").is_some());
     assert_eq!(up.terminate().await, Some(0));
+    let run = user.args(load).run().await.unwrap();
+    assert_eq!(run.code, 1, "{run:#?}");
+    assert!(run.stderr.contains("cannot be asked"), "{run:#?}");
 }

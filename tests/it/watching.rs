@@ -12,6 +12,7 @@ use stoker_proto::ledger::v1::StartJobRequest;
 use stoker_sandbox::{Fault, FaultRule, Sandbox, SandboxConfig};
 use stoker_shared::object_store::host_name;
 use stoker_tests::kafka::Kafka;
+use stoker_tests::parts;
 use stoker_tests::ports::free_port;
 use stoker_tests::services::Service;
 use stoker_tests::stoker::{Stoker, isolated, stoker_bin};
@@ -243,6 +244,7 @@ async fn what_cannot_be_watched_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_services_announce_is_shown_as_it_happens() {
+    let _turn = parts::turn().await;
     let kafka = Kafka::start().unwrap();
     let sandbox = sandbox(SandboxConfig::default()).await;
     let user = Stoker::new().unwrap();

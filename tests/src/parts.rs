@@ -6,6 +6,7 @@ use std::process::{self, Command};
 
 use anyhow::{Context as _, bail};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::fhir::FhirServer;
@@ -41,6 +42,13 @@ pub async fn fresh_database() -> anyhow::Result<String> {
         .rsplit_once('/')
         .context("STOKER_TEST_POSTGRES names no database")?;
     Ok(format!("{base}/{name}"))
+}
+
+/// Waits for the turn of a test that starts many processes: side by side, on two cores, they would keep
+/// each other from answering in time. Held until dropped.
+pub async fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    TURN.lock().await
 }
 
 /// The folder of Synthea's data: `bundles/` and `ndjson/`, see `tests/parts/synthea.sh`.

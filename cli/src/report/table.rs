@@ -20,17 +20,7 @@ impl Report {
         self.write_types(out)?;
         self.write_files(out)?;
         self.write_before(out)?;
-        let latency = &self.requests.latency;
-        writeln!(
-            out,
-            "requests  {} sent, {} of them again; ms: median {:.1}, 95 % {:.1}, 99 % {:.1}, slowest {:.1}",
-            self.requests.sent,
-            self.requests.retried,
-            latency.p50_ms,
-            latency.p95_ms,
-            latency.p99_ms,
-            latency.max_ms
-        )?;
+        self.write_requests(out)?;
         writeln!(
             out,
             "time      {:.1} s, {} resources/s",
@@ -60,6 +50,21 @@ impl Report {
             in_doubt: self.resources.in_doubt,
         };
         write_counts(out, "all resources", &all)
+    }
+
+    fn write_requests(&self, out: &mut String) -> std::fmt::Result {
+        let (sent, retried) = (self.requests.sent, self.requests.retried);
+        write!(out, "requests  {sent} sent, {retried} of them again")?;
+        let latency = &self.requests.latency;
+        // Where services sent them nothing was measured here.
+        if latency.requests > 0 {
+            write!(
+                out,
+                "; ms: median {:.1}, 95 % {:.1}, 99 % {:.1}, slowest {:.1}",
+                latency.p50_ms, latency.p95_ms, latency.p99_ms, latency.max_ms
+            )?;
+        }
+        writeln!(out)
     }
 
     fn write_files(&self, out: &mut String) -> std::fmt::Result {

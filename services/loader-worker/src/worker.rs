@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use stoker_proto::ledger::v1::{Disposition, RegisterWorkerResponse, Unit};
 use stoker_shared::clock::SharedClock;
 use stoker_shared::fhir::FhirConfig;
 use stoker_shared::health::Readiness;
 use stoker_shared::kafka::Events;
-use stoker_shared::object_store::{StoreError, Stores};
+use stoker_shared::object_store::{StoreError, Stores, host_name};
+use stoker_shared::retry::Backoff;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -169,18 +172,19 @@ impl Worker {
     }
 
     pub(crate) async fn register(&self) -> Result<RegisterWorkerResponse, LedgerFault> {
+        // Services are started together: the first tries come soon, and quietly.
+        let mut backoff = Backoff::new(TROUBLE_PAUSE / 50, TROUBLE_PAUSE);
+        let mut rng = StdRng::from_os_rng();
         loop {
-            match self
-                .ledger
-                .register(stoker_shared::object_store::host_name())
-                .await
-            {
-                Err(e) if e.may_pass() && self.on_trouble == OnTrouble::GoOn => {
-                    tracing::warn!(error = %e, "cannot register, trying again");
-                    tokio::time::sleep(TROUBLE_PAUSE).await;
-                }
+            let error = match self.ledger.register(host_name()).await {
+                Err(e) if e.may_pass() && self.on_trouble == OnTrouble::GoOn => e,
                 answer => return answer,
+            };
+            let pause = backoff.pause(None, &mut rng);
+            if pause > TROUBLE_PAUSE / 5 {
+                tracing::warn!(%error, "cannot register, trying again");
             }
+            tokio::time::sleep(pause).await;
         }
     }
 }

@@ -164,13 +164,7 @@ pub async fn run(args: JobsArgs, global: &Global, output: &Output) -> anyhow::Re
     {
         return events::watch(kafka_brokers.clone(), global, output).await;
     }
-    if let Some(flag) = args.server.without_server() {
-        bail!("{flag} is for a server; give --server URL too");
-    }
-    if let Some(config) = args.server.config() {
-        if args.ledger.ledger.is_some() {
-            bail!("--ledger and --server name two ledgers; give one of them");
-        }
+    if let Some(config) = args.server.instead_of(&args.ledger)? {
         let client = JobServiceClient::new(grpc::connect(&config)?);
         return ask(client, command, output).await;
     }
@@ -286,7 +280,7 @@ fn show(job: Option<Job>, output: &Output) -> anyhow::Result<()> {
     clippy::needless_pass_by_value,
     reason = "used as a function of map_err"
 )]
-fn sentence(status: tonic::Status) -> anyhow::Error {
+pub(super) fn sentence(status: tonic::Status) -> anyhow::Error {
     // Only what was made here has a cause; what the ledger says is a sentence already.
     let causes = std::iter::successors(std::error::Error::source(&status), |cause| cause.source());
     let message = status.message();

@@ -9,18 +9,21 @@ use clap::builder::NonEmptyStringValueParser;
 use loader_worker::config::Choice;
 use stoker_proto::common::v1::{Interaction, Source, Target};
 use stoker_shared::config::{self, Load};
+use stoker_shared::grpc::GrpcClientConfig;
 
 use super::report_file;
 use crate::Global;
 use crate::embedded::LedgerArgs;
 use crate::fhir_args::FhirArgs;
 use crate::s3_args::S3Args;
+use crate::server_args::ServerArgs;
 use crate::sources;
 
 /// Load folders, files and buckets into a FHIR server
 ///
 /// Reads .json (one resource or Bundle) and .ndjson (one resource a line), each also as .gz and .zst. What
 /// was loaded before and has not changed is passed over; an interrupted load goes on where it was.
+/// With --server the load is done by the services that run there, with credentials of their own.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct LoadArgs {
@@ -32,6 +35,8 @@ pub struct LoadArgs {
     to: String,
     #[command(flatten)]
     ledger: LedgerArgs,
+    #[command(flatten)]
+    server: ServerArgs,
     /// Name of the mount the sources lie on
     ///
     /// What was loaded is known by host name and path. Where the host name changes (containers), or
@@ -68,6 +73,7 @@ const EXAMPLES: &str = "Examples:
   stoker load a.ndjson.zst b/ --to https://fhir.example.org/r4 --fhir-user me --fhir-password-file pw
   stoker load ./data --to https://fhir.example.org/r4 --report load.json --json
   stoker load /mnt/nas/data --shared-mount nas --to https://fhir.example.org/r4
+  stoker load s3://bucket/in/ --server http://scanner:7701 --to https://fhir.example.org/r4
   stoker load s3://bucket/in/ --s3-endpoint http://minio:9000 --to https://fhir.example.org/r4
 
 Exit codes: 0 everything is loaded · 1 could not run · 2 some inputs were rejected, in doubt or unreadable
@@ -109,6 +115,8 @@ pub(super) struct Plan {
     pub(super) scanner: bucket_scanner::Config,
     pub(super) worker: loader_worker::Config,
     pub(super) report: Option<PathBuf>,
+    /// The running scanner whose services do the load; this process does, when none is named.
+    pub(super) server: Option<GrpcClientConfig>,
     /// See [`LedgerArgs::again`].
     pub(super) ledger_again: Option<String>,
 }
@@ -129,8 +137,12 @@ pub(super) fn plan(args: LoadArgs, global: &Global) -> anyhow::Result<Plan> {
     worker.fhir = args.fhir.over(worker.fhir)?;
     worker.s3 = args.s3.clone().over(worker.s3);
     scanner.s3 = args.s3.over(scanner.s3);
+    let server = args.server.instead_of(&args.ledger)?;
     let ledger = args.ledger.url_or(&scanner)?;
-    let ledger_again = args.ledger.again(&ledger, global.config.as_deref());
+    let ledger_again = match &server {
+        Some(server) => Some(format!(" --server {}", server.url)),
+        None => args.ledger.again(&ledger, global.config.as_deref()),
+    };
     scanner.ledger = Some(ledger);
     scanner.sources.clear();
     scanner.shared_mounts.extend(args.shared_mount.clone());
@@ -152,6 +164,7 @@ pub(super) fn plan(args: LoadArgs, global: &Global) -> anyhow::Result<Plan> {
         scanner,
         worker,
         report: args.report,
+        server,
         ledger_again,
     })
 }

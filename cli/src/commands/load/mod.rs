@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
+use super::jobs::sentence;
 use crate::Global;
 use crate::embedded::Embedded;
 use crate::output::{Output, one_sentence};
@@ -34,6 +35,7 @@ use crate::report::{Ending, Report};
 mod args;
 mod early;
 mod gather;
+mod remote;
 mod report_file;
 
 pub use args::{LoadArgs, Sending};
@@ -54,6 +56,10 @@ const STOPPING: &str =
 pub async fn run(args: LoadArgs, global: &Global, output: &Output) -> anyhow::Result<ExitCode> {
     let started = SystemClock.now();
     let plan = plan(args, global)?;
+    if let Some(scanner) = &plan.server {
+        let progress = Progress::start(global.quiet || global.json);
+        return remote::run(&plan, scanner, started, progress, output).await;
+    }
     check_target(&plan.worker.fhir, &plan.target).await?;
     // From here on a signal does not end the process, which has something to clean up.
     let signals = stoker_shared::service::signals()
@@ -213,7 +219,7 @@ async fn start_job(
         reload: plan.reload,
     };
     let answer = client.start_job(request).await;
-    let answer = answer.map_err(|status| anyhow::anyhow!(status.message().to_owned()))?;
+    let answer = answer.map_err(sentence)?;
     answer
         .into_inner()
         .job
@@ -280,6 +286,7 @@ mod tests {
             scanner: config,
             worker: loader_worker::Config::default(),
             report: None,
+            server: None,
             ledger_again: None,
         }
     }

@@ -101,6 +101,7 @@ conformance! {
     work::a_unit_held_to_the_last_attempt_is_not_given_up,
     work::renewal_keeps_a_lease,
     work::a_unit_handed_back_is_open_at_once,
+    work::a_unit_whose_server_is_away_waits_and_keeps_its_attempts,
     work::retries_wait_longer_each_time_and_end,
     work::a_unit_that_silences_workers_is_parked,
     work::a_parked_unit_ends_the_job,

@@ -160,6 +160,22 @@ pub(crate) async fn renewal_keeps_a_lease(world: World) {
     }
 }
 
+pub(crate) async fn a_unit_whose_server_is_away_waits_and_keeps_its_attempts(world: World) {
+    let job = world.job_over(&[object("/data/a.ndjson", 100)]).await;
+    let worker = world.worker().await;
+    for _ in 0..2 * MAX_ATTEMPTS {
+        let unit = world.lease_one(worker).await;
+        assert_eq!(unit.attempt, 1);
+        let later = Disposition::Later;
+        let released = world.ledger.release_unit(lease_of(&unit), later, "away");
+        released.await.unwrap();
+        world.advance(9);
+        assert_eq!(world.lease(worker, 1).await, []);
+        world.advance(1);
+    }
+    assert_eq!(world.state(job).await, JobState::Loading);
+}
+
 pub(crate) async fn a_unit_handed_back_is_open_at_once(world: World) {
     world.job_over(&[object("/data/a.ndjson", 100)]).await;
     let worker = world.worker().await;
