@@ -65,7 +65,6 @@ mod tests {
         let while_open = look_at(&path).await.unwrap();
         assert!(while_open.tables >= Some(3), "{while_open:?}");
         assert!(while_open.software.starts_with("SQLite 3."));
-        drop(opened);
 
         let text = folder.path().join("notes.txt");
         std::fs::write(&text, "no database, but long enough for one".repeat(9)).unwrap();
@@ -75,5 +74,7 @@ mod tests {
         let error = look_at(&text.join("x")).await.unwrap_err();
         assert!(matches!(error, LedgerError::CannotOpen { .. }), "{error}");
         assert_eq!(names(), before);
+        // Closed sooner it would remove files of its own in the meantime.
+        drop(opened);
     }
 }
