@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use stoker_proto::common::v1::{Interaction, Source, Target};
-use stoker_proto::ledger::v1::{Job, StartJobRequest};
+use stoker_proto::ledger::v1::{Job, ListErrorsRequest, StartJobRequest};
 use stoker_sandbox::{Sandbox, SandboxConfig};
 use stoker_tests::minio::{ACCESS_KEY, Minio, SECRET_KEY};
 use stoker_tests::parts;
@@ -112,6 +112,21 @@ impl System {
         while self.written() < versions {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// What went wrong with a job, for a person.
+    pub(crate) async fn problems(&self, scanner: &Service, job_id: i64) -> Vec<String> {
+        let request = ListErrorsRequest {
+            job_id,
+            this_run: false,
+        };
+        let mut client = scanner.jobs().await.unwrap();
+        let mut errors = client.list_errors(request).await.unwrap().into_inner();
+        let mut problems = Vec::new();
+        while let Some(error) = errors.message().await.unwrap() {
+            problems.push(format!("{}: {}", error.key, error.error_text));
+        }
+        problems
     }
 
     pub(crate) async fn done(&self, scanner: &Service, job_id: i64) -> Job {

@@ -269,7 +269,8 @@ async fn a_stop_ends_the_server_once_calls_are_answered() {
     let channel = connect(&GrpcClientConfig::to_port(port)).unwrap();
     beat(channel.clone()).await.unwrap();
     shutdown.cancel();
-    let quick = tokio::time::timeout(Duration::from_secs(2), served);
+    // Less than the grace that open calls have.
+    let quick = tokio::time::timeout(Duration::from_millis(4500), served);
     assert!(quick.await.unwrap().unwrap().is_ok());
     assert_eq!(beat(channel).await.unwrap_err().code(), Code::Unavailable);
 }

@@ -151,15 +151,11 @@ impl Bucket {
         answer.map_err(|e| error::told(self.shown(key), &e))
     }
 
-    /// A refused look at an object comes without a reason; reading from it is refused with one.
-    async fn in_full(&self, key: &str, error: StoreError) -> StoreError {
-        if !matches!(error, StoreError::Refused { .. }) {
-            return error;
-        }
-        self.get_once(key, &(0..1), None)
-            .await
-            .err()
-            .unwrap_or(error)
+    /// A refused look at an object comes without a reason; reading from it is refused with one. Where
+    /// it is not, the keys have become good in this moment.
+    async fn head_again(&self, key: &str) -> Result<ObjectMeta, StoreError> {
+        self.get_once(key, &(0..1), None).await?;
+        self.head_once(key).await
     }
 
     async fn head_once(&self, key: &str) -> Result<ObjectMeta, StoreError> {
@@ -225,8 +221,12 @@ impl ObjectStore for Bucket {
     async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
         let mut patience = self.patience();
         loop {
-            match self.head_once(key).await {
-                Err(e) => patience.wait(self.in_full(key, e).await).await?,
+            let found = match self.head_once(key).await {
+                Err(StoreError::Refused { .. }) => self.head_again(key).await,
+                found => found,
+            };
+            match found {
+                Err(e) => patience.wait(e).await?,
                 found => return found,
             }
         }
