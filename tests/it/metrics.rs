@@ -94,6 +94,7 @@ async fn load_something(scanner: &Service, worker: &Service) {
         }),
         interaction: Interaction::Auto.into(),
         reload: false,
+        options: None,
     };
     let mut client = scanner.jobs().await.unwrap();
     let started = client.start_job(request).await.unwrap();

@@ -83,6 +83,7 @@ async fn a_killed_worker_loses_nothing_and_all_stop_when_told() {
         }),
         interaction: Interaction::Auto.into(),
         reload: false,
+        options: None,
     };
     let job = client
         .start_job(request)

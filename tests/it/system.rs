@@ -98,6 +98,7 @@ impl System {
             }),
             interaction: Interaction::Auto.into(),
             reload: false,
+            options: None,
         };
         let mut client = scanner.jobs().await.unwrap();
         let started = client.start_job(request).await.unwrap().into_inner();

@@ -111,6 +111,7 @@ fn request(data: &Path, server: SocketAddr) -> StartJobRequest {
         }),
         interaction: Interaction::Auto.into(),
         reload: false,
+        options: None,
     }
 }
 

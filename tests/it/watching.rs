@@ -109,6 +109,7 @@ async fn start_job(scanner: &Service, folder: &Path, sandbox: &Sandbox, reload: 
         }),
         interaction: Interaction::Auto.into(),
         reload,
+        options: None,
     };
     let mut client = scanner.jobs().await.unwrap();
     let answer = client.start_job(request).await.unwrap();

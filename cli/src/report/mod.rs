@@ -348,6 +348,7 @@ pub fn kind_name(kind: LoadErrorKind) -> &'static str {
         LoadErrorKind::InDoubt => "in_doubt",
         LoadErrorKind::Parked => "unreadable",
         LoadErrorKind::Warning => "warning",
+        LoadErrorKind::Repeated => "repeated",
         LoadErrorKind::Unspecified => "unknown",
     }
 }

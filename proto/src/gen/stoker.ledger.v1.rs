@@ -36,7 +36,7 @@ pub struct HeartbeatRequest {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeartbeatResponse {}
 /// See WorkService.LeaseUnits.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LeaseUnitsRequest {
     /// From RegisterWorker.
     #[prost(int64, tag = "1")]
@@ -56,6 +56,33 @@ pub struct LeaseUnitsRequest {
     /// Units the worker still holds: not offered to it again when their lease has run out.
     #[prost(int64, repeated, tag = "6")]
     pub held_unit_ids: ::prost::alloc::vec::Vec<i64>,
+    /// Units by the type of their object: at most so many of each; of types that are not named none.
+    /// No limits of this kind when empty.
+    #[prost(message, repeated, tag = "7")]
+    pub limits: ::prost::alloc::vec::Vec<UnitLimit>,
+    /// Only units of objects in these places; of any when empty.
+    #[prost(message, repeated, tag = "8")]
+    pub bucket_paths: ::prost::alloc::vec::Vec<BucketPath>,
+}
+/// How many units of one file type a worker has room for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnitLimit {
+    /// The type.
+    #[prost(enumeration = "super::super::common::v1::FileType", tag = "1")]
+    pub file_type: i32,
+    /// At most so many.
+    #[prost(uint32, tag = "2")]
+    pub max_units: u32,
+}
+/// A place in a bucket, as the seed's table `bucket_paths` has it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BucketPath {
+    /// The bucket's name; `:local` for files.
+    #[prost(string, tag = "1")]
+    pub bucket_name: ::prost::alloc::string::String,
+    /// Keys up to and including their last slash; `/` for keys without one.
+    #[prost(string, tag = "2")]
+    pub bucket_path: ::prost::alloc::string::String,
 }
 /// See WorkService.LeaseUnits.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -75,6 +102,11 @@ pub struct Lease {
     pub token: ::prost::alloc::string::String,
 }
 /// A byte range of one version of an object, to be loaded into one target.
+///
+/// A range that begins in the middle of an object holds the lines that begin after the first line end
+/// in it, and the rest of its last line, which lies beyond its end. In a compressed object a range
+/// holds the frames that begin in it, and the same rule holds for their decoded bytes. Decoded offsets
+/// and lines that a worker tells of a unit count from the start of the range (or of its first frame).
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Unit {
     /// The lease under which the worker now holds it.
@@ -107,6 +139,10 @@ pub struct Unit {
     /// How to send.
     #[prost(enumeration = "super::super::common::v1::Interaction", tag = "10")]
     pub interaction: i32,
+    /// Decoded byte ranges that were begun under an earlier lease and are not done: what was sent of
+    /// them may have arrived.
+    #[prost(message, repeated, tag = "11")]
+    pub begun: ::prost::alloc::vec::Vec<super::super::common::v1::ByteRange>,
 }
 /// One version of an object as the scanner saw it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -207,6 +243,10 @@ pub struct CommitHeader {
     /// Stored bytes of the object read so far, for the progress shown.
     #[prost(uint64, tag = "6")]
     pub source_bytes: u64,
+    /// Decoded byte ranges that are about to be sent in a way that cannot be repeated safely. Once this
+    /// is durable they are sent; should the worker die, the next one knows what may have arrived.
+    #[prost(message, repeated, tag = "7")]
+    pub begun: ::prost::alloc::vec::Vec<super::super::common::v1::ByteRange>,
 }
 /// Entries of one resource type, by outcome.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -297,10 +337,10 @@ pub struct FinishUnitRequest {
     /// Under which lease.
     #[prost(message, optional, tag = "1")]
     pub lease: ::core::option::Option<Lease>,
-    /// Lines read, blank ones included.
+    /// Lines that belong to the unit, blank ones included.
     #[prost(uint64, tag = "2")]
     pub lines: u64,
-    /// Decoded size of the unit.
+    /// Decoded size of the unit: in a compressed object of the frames that begin in its range.
     #[prost(uint64, tag = "3")]
     pub decoded_bytes: u64,
 }
@@ -1184,6 +1224,25 @@ pub struct StartJobRequest {
     /// Load every object again, also those that are loaded and unchanged.
     #[prost(bool, tag = "4")]
     pub reload: bool,
+    /// What else holds for the job from now on; a job that is started again takes the new ones.
+    #[prost(message, optional, tag = "5")]
+    pub options: ::core::option::Option<JobOptions>,
+}
+/// What holds for a job besides what names it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobOptions {
+    /// Only objects of these types are listed; of all types when empty.
+    #[prost(enumeration = "super::super::common::v1::FileType", repeated, tag = "1")]
+    pub file_types: ::prost::alloc::vec::Vec<i32>,
+    /// Load an object again, as its next version, so long after it was loaded; 0 at once, unset never.
+    #[prost(uint64, optional, tag = "2")]
+    pub recycle_after_ms: ::core::option::Option<u64>,
+    /// Do not list the source: load what the ledger knows of it.
+    #[prost(bool, tag = "3")]
+    pub no_scan: bool,
+    /// Load objects as they are found, in no order: without it those that others refer to come first.
+    #[prost(bool, tag = "4")]
+    pub unordered: bool,
 }
 /// See JobService.StartJob.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1359,6 +1418,10 @@ pub struct LoadError {
     /// When.
     #[prost(message, optional, tag = "11")]
     pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Units of the object that come before are not finished, so that `position` counts lines (and, in
+    /// a compressed object, bytes) from the start of its own unit instead of the object's.
+    #[prost(bool, tag = "12")]
+    pub position_in_unit: bool,
 }
 /// See JobService.ReadQuarantine.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1485,6 +1548,9 @@ pub enum LoadErrorKind {
     Parked = 3,
     /// An object was not loaded, by design (an empty file).
     Warning = 4,
+    /// Inputs that had been sent when their worker died, and were sent again: where the server assigns
+    /// the ids it may now hold them twice.
+    Repeated = 5,
 }
 impl LoadErrorKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1498,6 +1564,7 @@ impl LoadErrorKind {
             Self::InDoubt => "LOAD_ERROR_KIND_IN_DOUBT",
             Self::Parked => "LOAD_ERROR_KIND_PARKED",
             Self::Warning => "LOAD_ERROR_KIND_WARNING",
+            Self::Repeated => "LOAD_ERROR_KIND_REPEATED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1508,6 +1575,7 @@ impl LoadErrorKind {
             "LOAD_ERROR_KIND_IN_DOUBT" => Some(Self::InDoubt),
             "LOAD_ERROR_KIND_PARKED" => Some(Self::Parked),
             "LOAD_ERROR_KIND_WARNING" => Some(Self::Warning),
+            "LOAD_ERROR_KIND_REPEATED" => Some(Self::Repeated),
             _ => None,
         }
     }

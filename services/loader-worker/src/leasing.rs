@@ -44,6 +44,8 @@ impl Running {
             reaches,
             job_ids: self.worker.job_ids.clone(),
             held_unit_ids: self.leases.unit_ids(),
+            limits: Vec::new(),
+            bucket_paths: Vec::new(),
         };
         let leased = self.lease_when_there(request).await?;
         if leased.is_empty() && woken_by_events {

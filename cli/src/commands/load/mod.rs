@@ -217,6 +217,7 @@ async fn start_job(
         target: Some(plan.target.clone()),
         interaction: plan.sending.interaction().into(),
         reload: plan.reload,
+        options: None,
     };
     let answer = client.start_job(request).await;
     let answer = answer.map_err(sentence)?;

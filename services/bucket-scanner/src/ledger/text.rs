@@ -31,10 +31,11 @@ const COMPRESSIONS: [(Compression, &str); 3] = [
     (Compression::Zstd, "zstd"),
 ];
 
-const ERROR_KINDS: [(LoadErrorKind, &str); 3] = [
+const ERROR_KINDS: [(LoadErrorKind, &str); 4] = [
     (LoadErrorKind::Rejected, "rejected"),
     (LoadErrorKind::InDoubt, "in_doubt"),
     (LoadErrorKind::Parked, "parked"),
+    (LoadErrorKind::Repeated, "repeated"),
 ];
 
 /// An enum that a column spells.

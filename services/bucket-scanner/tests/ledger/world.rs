@@ -272,6 +272,7 @@ pub(crate) fn commit(unit: &Unit, range: Range<u64>) -> Commit {
         requests: 1,
         retries: 0,
         source_bytes: range.end,
+        begun: Vec::new(),
     };
     Commit {
         header,

@@ -80,6 +80,7 @@ pub(crate) fn load(folder: &Path) -> StartJobRequest {
         }),
         interaction: Interaction::Auto.into(),
         reload: false,
+        options: None,
     }
 }
 

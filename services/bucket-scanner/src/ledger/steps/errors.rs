@@ -177,6 +177,7 @@ impl ErrorRow {
             operation_outcome: self.operation_outcome.unwrap_or_default().into(),
             quarantined_bytes: nat(self.quarantined_bytes),
             time: Some(timestamp(self.tstamp)),
+            position_in_unit: false,
         })
     }
 }

@@ -331,6 +331,7 @@ impl UnitRow {
                 tenant: job.tenant.clone(),
             }),
             interaction: Interaction::read(&job.interaction)?.into(),
+            begun: Vec::new(),
             object: Some(ObjectVersion {
                 key: join_key(&self.bucket_path, &self.object_name),
                 bucket_name: self.bucket_name,
