@@ -13,6 +13,7 @@ mod doctor;
 mod events;
 mod hapi_load;
 mod house;
+mod kills;
 mod messy_folder;
 mod metrics;
 mod reflection;

@@ -1,6 +1,5 @@
 //! Scanners and workers as processes of their own, on PostgreSQL, S3 and a FHIR server that counts.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use stoker_proto::common::v1::{Interaction, Source, Target};
@@ -74,14 +73,7 @@ impl System {
     }
 
     pub(crate) async fn put(&self, name: &str, first: usize, count: usize) {
-        let mut lines = String::new();
-        for n in first..first + count {
-            writeln!(
-                lines,
-                "{{\"resourceType\":\"Patient\",\"id\":\"{name}-{n}\"}}"
-            )
-            .unwrap();
-        }
+        let lines: String = (first..first + count).map(|n| line(name, n)).collect();
         let key = format!("in/{name}.ndjson");
         self.minio.put(BUCKET, &key, lines.into()).await.unwrap();
     }
@@ -134,6 +126,11 @@ impl System {
         let mut client = scanner.jobs().await.unwrap();
         until_done(&mut client, job_id, LIMIT).await.unwrap()
     }
+}
+
+/// The line of an object that holds its `n`th resource.
+pub(crate) fn line(name: &str, n: usize) -> String {
+    format!("{{\"resourceType\":\"Patient\",\"id\":\"{name}-{n}\"}}\n")
 }
 
 pub(crate) fn loaded(job: &Job) -> u64 {

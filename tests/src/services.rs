@@ -23,6 +23,7 @@ const LIMIT: Duration = Duration::from_secs(40);
 #[derive(Debug)]
 pub struct Service {
     child: Child,
+    command: Command,
     name: String,
     home: TempDir,
     /// Where it serves gRPC.
@@ -46,10 +47,12 @@ impl Service {
         for setting in ports.iter().chain(settings) {
             command.args(["--set", setting]);
         }
-        let child = command.stdout(log.try_clone()?).stderr(log).spawn();
+        command.stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn();
         Ok(Self {
             child: child
                 .with_context(|| format!("cannot start {}; run `make test`", program.display()))?,
+            command,
             name: name.to_owned(),
             home,
             grpc_port,
@@ -71,6 +74,12 @@ impl Service {
     pub fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again after its end, with the same settings, on the same ports.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
+        self.child = self.command.spawn()?;
         Ok(())
     }
 

@@ -1,0 +1,161 @@
+//! Workers and scanners killed at random moments: nothing is missing, and nothing that the ledger held
+//! as done is sent again. `STOKER_KILLS` and `STOKER_KILL_RESOURCES` make it as long as one likes.
+
+use std::collections::HashMap;
+use std::env;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use sqlx::{Connection as _, PgConnection};
+use stoker_shared::ranges::RangeSet;
+use stoker_tests::parts;
+use stoker_tests::services::Service;
+
+use crate::system::{IN_FLIGHT, System, line, loaded};
+
+const OBJECTS: usize = 12;
+
+/// Small ranges, so that every object is shared by workers.
+const SETTINGS: [&str; 1] = ["lease=3s"];
+
+fn setting(variable: &str, default: usize) -> usize {
+    env::var(variable).map_or(default, |value| value.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_killed_nothing_is_missing_and_nothing_done_is_done_again() {
+    let _turn = parts::turn().await;
+    let kills = setting("STOKER_KILLS", 12);
+    let of_an_object = setting("STOKER_KILL_RESOURCES", 14_400) / OBJECTS;
+    let system = System::start(Duration::from_millis(20)).await;
+    for n in 0..OBJECTS {
+        system.put(&name(n), 0, of_an_object).await;
+    }
+    let mut load = Load::start(&system, of_an_object).await;
+    let job_id = system.begin(&load.scanners[0]).await;
+    let seed = rand::random();
+    let mut rng = StdRng::seed_from_u64(seed);
+    let all = (OBJECTS * of_an_object) as u64;
+    let mut workers_killed = 0;
+    for kill in 0..kills {
+        // Spread over the whole load, however fast it is.
+        let progress = all * (kill as u64 + 1) / (kills as u64 + 2);
+        system.until_written(progress).await;
+        let pause = Duration::from_millis(rng.random_range(0..300));
+        tokio::time::sleep(pause).await;
+        workers_killed += u64::from(load.kill_one(&mut rng).await);
+    }
+    let last_kill = Instant::now();
+    let job = system.done(&load.scanners[0], job_id).await;
+    let seconds = last_kill.elapsed().as_secs();
+
+    let versions = load.versions();
+    assert_eq!(versions.len() as u64, all, "seed {seed}: none is missing");
+    assert_eq!(loaded(&job), all, "seed {seed}: each is counted once");
+    for (id, version) in &load.done {
+        assert_eq!(
+            versions[id], *version,
+            "seed {seed}: {id} was done, and was sent again"
+        );
+    }
+    let (written, again) = (system.written(), system.written() - all);
+    assert!(
+        again <= workers_killed * IN_FLIGHT,
+        "seed {seed}: {again} sent again"
+    );
+    println!(
+        "{kills} kills ({workers_killed} of workers): {all} resources, {written} written, \
+         {again} sent again, done {seconds} s after the last"
+    );
+}
+
+fn name(object: usize) -> String {
+    format!("o{object}")
+}
+
+/// The services, and what the ledger has held as done at some kill.
+struct Load<'s> {
+    system: &'s System,
+    scanners: Vec<Service>,
+    workers: Vec<Service>,
+    of_an_object: usize,
+    /// Version on the server, by id.
+    done: HashMap<String, u64>,
+}
+
+impl<'s> Load<'s> {
+    async fn start(system: &'s System, of_an_object: usize) -> Self {
+        let scanners = vec![system.scanner(&SETTINGS), system.scanner(&SETTINGS)];
+        for scanner in &scanners {
+            scanner.page("/readyz").await.unwrap();
+        }
+        let (first, second) = (&scanners[0], &scanners[1]);
+        let workers = vec![
+            system.worker(&[first, second], &[]),
+            system.worker(&[second, first], &[]),
+            system.worker(&[first, second], &[]),
+        ];
+        Self {
+            system,
+            scanners,
+            workers,
+            of_an_object,
+            done: HashMap::new(),
+        }
+    }
+
+    /// Kills a service and starts it again; whether it was a worker.
+    async fn kill_one(&mut self, rng: &mut StdRng) -> bool {
+        let victim = rng.random_range(0..self.scanners.len() + self.workers.len());
+        let is_worker = victim >= self.scanners.len();
+        let service = if is_worker {
+            &mut self.workers[victim - self.scanners.len()]
+        } else {
+            &mut self.scanners[victim]
+        };
+        service.kill().unwrap();
+        service.start_again().unwrap();
+        self.note_done().await;
+        is_worker
+    }
+
+    /// What the ledger holds as done now has been answered: its versions are final.
+    async fn note_done(&mut self) {
+        let mut ledger = PgConnection::connect(&self.system.ledger).await.unwrap();
+        let units: Vec<(String, i64, String)> = sqlx::query_as(
+            "SELECT b.object_name, u.range_start, u.done_ranges FROM fhirbucket.load_units u \
+             JOIN fhirbucket.resource_bundle_loads USING (resource_bundle_load_id) \
+             JOIN fhirbucket.resource_bundles b USING (resource_bundle_id)",
+        )
+        .fetch_all(&mut ledger)
+        .await
+        .unwrap();
+        let versions = self.versions();
+        for (object, start, ranges) in units {
+            let object = object.trim_end_matches(".ndjson");
+            let ranges: RangeSet = ranges.parse().unwrap();
+            let mut end = 0;
+            for n in 0..self.of_an_object {
+                let begin = end;
+                end += line(object, n).len() as u64;
+                let base = u64::try_from(start).unwrap();
+                if begin >= base && ranges.covers(begin - base..end - base) {
+                    let id = format!("{object}-{n}");
+                    let version = versions[&id];
+                    self.done.entry(id).or_insert(version);
+                }
+            }
+        }
+    }
+
+    fn versions(&self) -> HashMap<String, u64> {
+        let version = |resource: &serde_json::Value| {
+            let id = resource["id"].as_str()?.to_owned();
+            let version = resource["meta"]["versionId"].as_str()?.parse().ok()?;
+            Some((id, version))
+        };
+        let resources = self.system.sandbox.resources("Patient");
+        resources.iter().map(|r| version(r).unwrap()).collect()
+    }
+}
