@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo build fmt lint test test-fast bench bench-load deny docs sample
+.PHONY: help demo build fmt lint test test-fast bench bench-load bench-ledger bench-tune deny docs sample
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: ## Build Stoker and load sample/ into the sandbox, a small FHIR server
 	@scripts/demo.sh
@@ -25,11 +25,17 @@ test-fast: ## Run the tests that need no servers
 	cargo test --workspace --lib --bins
 	cargo test -p stoker-tests --test it -- arrows:: house::
 
-bench: bench-load ## Run all benchmarks
+bench: bench-load bench-ledger bench-tune ## Run all benchmarks
 
-bench-load: ## Measure `stoker load`: rates, cost of the ledger, memory (about 10 minutes, 8 GB of disk)
+bench-load: ## Measure `stoker load`: rates, cost of the ledger, memory (21 GB of disk)
 	cargo build --release -p stoker -p stoker-bench
 	cargo run --release -p stoker-bench --bin bench-load
+
+bench-ledger: ## Measure the ledger on PostgreSQL with a million objects (about 3 minutes, 2 GB of disk)
+	scripts/bench-ledger.sh
+
+bench-tune: ## Compare `auto` with the best fixed limits on simulated servers (a few minutes)
+	cargo run --release -p stoker-bench --bin bench-tune
 
 deny: ## Check licences, sources and banned crates of all dependencies
 	@command -v cargo-deny >/dev/null || { echo "deny: please run: cargo install cargo-deny --locked" >&2; exit 1; }

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use bytes::Bytes;
 
 /// The repository's root.
 pub fn repository() -> PathBuf {
@@ -81,6 +82,13 @@ pub fn write_ndjson(file: &Path, bytes: u64) -> anyhow::Result<u64> {
     }
     out.flush()?;
     Ok(resources)
+}
+
+/// The first lines of a file, without their ends.
+pub fn first_lines(file: &Path, count: usize) -> anyhow::Result<Vec<Bytes>> {
+    let lines = BufReader::with_capacity(1 << 20, File::open(file)?).split(b'\n');
+    let lines = lines.take(count).map(|line| line.map(Bytes::from));
+    Ok(lines.collect::<Result<_, _>>()?)
 }
 
 /// Compresses a file beside itself.

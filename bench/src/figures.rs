@@ -18,12 +18,17 @@ impl Figures {
         self.0.insert(name, (value * 10.0).round() / 10.0);
     }
 
-    /// Prints the table and writes `results/{bench}.json`.
+    /// Prints the table.
     #[expect(clippy::print_stdout, reason = "the benchmark's result")]
-    pub fn publish(&self, bench: &str) -> anyhow::Result<()> {
+    pub fn print(&self) {
         for (name, value) in &self.0 {
             println!("{name:<40}{value:>14.1}");
         }
+    }
+
+    /// Prints the table and writes `results/{bench}.json`.
+    pub fn publish(&self, bench: &str) -> anyhow::Result<()> {
+        self.print();
         let text = json!({
             "bench": bench,
             "commit": commit(),

@@ -1,5 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+pub mod bare;
 pub mod data;
 pub mod figures;
+pub mod ledger;
+pub mod parts;
 pub mod run;
+pub mod simulated;
+pub mod sink;

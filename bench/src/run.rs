@@ -1,7 +1,8 @@
-//! Runs `stoker load` as a process of its own and watches its memory and CPU time.
+//! Runs `stoker load`, and what it is compared with, as processes of their own.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -18,9 +19,52 @@ pub struct Measured {
     pub rss_peak_mb: f64,
 }
 
-/// The `stoker` program beside this one.
-pub fn program() -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe()?.with_file_name("stoker");
+/// A sink in a process of its own, which ends with this value.
+#[derive(Debug)]
+pub struct Sink {
+    process: Child,
+    /// Its base URL.
+    pub base: String,
+}
+
+impl Sink {
+    /// Starts one.
+    pub fn start() -> anyhow::Result<Self> {
+        let mut process = Command::new(program("bench-sink")?)
+            .arg("serve")
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut base = String::new();
+        let stdout = process.stdout.take().context("no output of the sink")?;
+        BufReader::new(stdout).read_line(&mut base)?;
+        let base = base.trim().to_owned();
+        Ok(Self { process, base })
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Resources a second of a client that only sends what is ready, `resources` about.
+pub fn bare(file: &Path, base: &str, resources: u64) -> anyhow::Result<f64> {
+    let output = Command::new(program("bench-sink")?)
+        .args(["send", "--to", base, "--batches"])
+        .arg((resources / 100).to_string())
+        .arg(file)
+        .stderr(Stdio::inherit())
+        .output()?;
+    let told = String::from_utf8(output.stdout)?;
+    told.trim().parse().context("the bare client told no rate")
+}
+
+/// A program beside this one.
+fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?.with_file_name(name);
     if !program.is_file() {
         bail!("{} is not there; run `make bench-load`", program.display());
     }
@@ -35,8 +79,10 @@ pub fn load(
     resources: u64,
     home: &Path,
 ) -> anyhow::Result<Measured> {
-    let mut child = Command::new(program()?)
+    let cpu_before = children_cpu_seconds()?;
+    let mut child = Command::new(program("stoker")?)
         .args(["load", "--to", base, "--ledger", ledger, "--json"])
+        .args(["--batch", "100", "--concurrency", "8"])
         .arg(file)
         .env("HOME", home)
         .env("XDG_CONFIG_HOME", home)
@@ -44,14 +90,13 @@ pub fn load(
         .spawn()?;
     let process = PathBuf::from(format!("/proc/{}", child.id()));
     let mut rss_peak_mb = 0.0;
-    let mut cpu_s = 0.0;
     while child.try_wait()?.is_none() {
         // What a process that is just ending no longer tells stays as it was.
         rss_peak_mb = peak_mb(&process).unwrap_or(rss_peak_mb);
-        cpu_s = cpu_seconds(&process).unwrap_or(cpu_s);
         std::thread::sleep(Duration::from_millis(50));
     }
     let output = child.wait_with_output()?;
+    let cpu_s = children_cpu_seconds()? - cpu_before;
     let report: Value = serde_json::from_slice(&output.stdout).context("stoker wrote no report")?;
     if report["resources"]["loaded"] != resources {
         bail!(
@@ -71,6 +116,11 @@ pub fn load(
     })
 }
 
+/// Most memory that this process held at once so far.
+pub fn own_peak_mb() -> anyhow::Result<f64> {
+    peak_mb(Path::new("/proc/self")).context("/proc/self/status shows no VmHWM")
+}
+
 fn peak_mb(process: &Path) -> Option<f64> {
     let status = std::fs::read_to_string(process.join("status")).ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
@@ -78,10 +128,16 @@ fn peak_mb(process: &Path) -> Option<f64> {
     Some(kb / 1024.0)
 }
 
-/// Fields 14 and 15 of `stat` (proc(5)), in ticks of 10 ms.
-fn cpu_seconds(process: &Path) -> Option<f64> {
-    let stat = std::fs::read_to_string(process.join("stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
-    Some(ticks / 100.0)
+/// What processes that were started here and have ended took: fields 16 and 17 of `stat` (proc(5)),
+/// in ticks of 10 ms.
+fn children_cpu_seconds() -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields = stat.rsplit_once(')').context("an odd /proc/self/stat")?.1;
+    let ticks: Result<Vec<f64>, _> = fields
+        .split_whitespace()
+        .skip(13)
+        .take(2)
+        .map(str::parse)
+        .collect();
+    Ok(ticks?.iter().sum::<f64>() / 100.0)
 }

@@ -104,11 +104,22 @@ impl Embedded {
     pub async fn start(config: bucket_scanner::Config) -> anyhow::Result<Self> {
         let scanner = open(config).await?.end_on_full_disk();
         let mut embedded = Self::serve(&scanner);
-        let stopped = embedded.stop.clone();
-        embedded
-            .tasks
-            .spawn(async move { Ok(scanner.run(stopped).await?) });
+        embedded.scan(scanner);
         Ok(embedded)
+    }
+
+    /// Opens the ledger and serves it; gives also the scanner, to be handed to [`Embedded::scan`] once
+    /// the jobs are started.
+    pub async fn open(config: bucket_scanner::Config) -> anyhow::Result<(Self, Scanner)> {
+        let scanner = open(config).await?;
+        Ok((Self::serve(&scanner), scanner))
+    }
+
+    /// Does what the jobs want of a scanner.
+    pub fn scan(&mut self, scanner: Scanner) {
+        let stopped = self.stop.clone();
+        self.tasks
+            .spawn(async move { Ok(scanner.run(stopped).await?) });
     }
 
     /// Opens the ledger and serves it to somebody who only asks: no source is listed, so that

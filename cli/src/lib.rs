@@ -15,6 +15,7 @@ pub mod report;
 pub mod s3_args;
 pub mod server_args;
 pub mod sources;
+pub mod targets;
 
 use output::Output;
 
@@ -50,11 +51,13 @@ pub struct Global {
 enum Command {
     Load(Box<commands::load::LoadArgs>),
     Jobs(commands::jobs::JobsArgs),
+    Retry(Box<commands::retry::RetryArgs>),
     Serve(commands::serve::ServeArgs),
     Up(commands::up::UpArgs),
     Sandbox(commands::sandbox::SandboxCommand),
     Config(commands::config::ConfigArgs),
     Doctor(Box<commands::doctor::DoctorArgs>),
+    FhirBucket(commands::fhir_bucket::FhirBucketArgs),
 }
 
 const EXAMPLES: &str = "Examples:
@@ -94,6 +97,9 @@ async fn run(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         // A service has a log of its own.
         Command::Serve(args) => return commands::serve::run(args, &cli.global).await,
         Command::Up(args) => return Box::pin(commands::up::run(args, &cli.global)).await,
+        Command::FhirBucket(args) => {
+            return Box::pin(commands::fhir_bucket::run(args, &cli.global)).await;
+        }
         command => command,
     };
     // Errors are told as one sentence; the log is for those who ask for it.
@@ -110,10 +116,13 @@ async fn run(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
     let code = match command {
         Command::Load(args) => commands::load::run(*args, &cli.global, output).await,
         Command::Jobs(args) => commands::jobs::run(args, &cli.global, output).await,
+        Command::Retry(args) => commands::retry::run(*args, &cli.global, output).await,
         Command::Sandbox(args) => commands::sandbox::run(args, output).await,
         Command::Config(args) => commands::config::run(&args, &cli.global, output),
         Command::Doctor(args) => commands::doctor::run(*args, &cli.global, output).await,
-        Command::Serve(_) | Command::Up(_) => unreachable!("handled above"),
+        Command::Serve(_) | Command::Up(_) | Command::FhirBucket(_) => {
+            unreachable!("handled above")
+        }
     };
     telemetry.shutdown();
     code

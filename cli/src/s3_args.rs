@@ -30,6 +30,9 @@ pub struct S3Args {
     /// File that holds the secret key
     #[arg(long, value_name = "FILE")]
     s3_secret_key_file: Option<PathBuf>,
+    /// File that holds an API key of IBM Cloud, for IBM Cloud Object Storage, in place of the keys
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["s3_access_key", "cos_properties"])]
+    s3_iam_api_key_file: Option<PathBuf>,
     /// PEM file of certificates to trust besides the system's
     #[arg(long, value_name = "FILE")]
     s3_ca_file: Option<PathBuf>,
@@ -45,6 +48,14 @@ impl S3Args {
         if self.s3_secret_key.is_some() || self.s3_secret_key_file.is_some() {
             config.secret_key = self.s3_secret_key;
             config.secret_key_file = self.s3_secret_key_file;
+        }
+        if self.s3_access_key.is_some() {
+            (config.iam_api_key, config.iam_api_key_file) = (None, None);
+        }
+        if self.s3_iam_api_key_file.is_some() {
+            (config.access_key, config.iam_api_key) = (None, None);
+            (config.secret_key, config.secret_key_file) = (None, None);
+            config.iam_api_key_file = self.s3_iam_api_key_file;
         }
         config.endpoint = self.s3_endpoint.or(config.endpoint);
         config.region = self.s3_region.or(config.region);

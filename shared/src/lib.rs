@@ -1,12 +1,15 @@
 #![doc = include_str!("../README.md")]
 
+pub mod buffers;
 pub mod clock;
 pub mod config;
 pub mod fhir;
 pub mod grpc;
 pub mod health;
 pub mod kafka;
+pub mod keystore;
 pub mod object_store;
+pub mod pace;
 pub mod properties;
 pub mod ranges;
 pub mod retry;

@@ -1,6 +1,8 @@
 //! Logs to stderr, for people or for machines, and traces to an OTLP collector.
 
-use std::io::IsTerminal;
+use std::fmt::Debug;
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig, WithTonicConfig};
@@ -116,11 +118,33 @@ impl Drop for Guard {
     }
 }
 
+/// A log beside the one on standard error, of lines to read.
+#[derive(Debug)]
+pub struct LogFile<W> {
+    /// As [`TelemetryConfig::log_level`].
+    pub level: String,
+    /// Takes each line whole.
+    pub file: W,
+}
+
 /// Starts logs and traces for the whole process, once, within a Tokio runtime.
 pub fn init(config: &TelemetryConfig, service_name: &'static str) -> Result<Guard, TelemetryError> {
+    init_with_file(config, service_name, None::<LogFile<std::io::Sink>>)
+}
+
+/// The same with a log in a file, too.
+pub fn init_with_file<W: Write + Debug + Send + 'static>(
+    config: &TelemetryConfig,
+    service_name: &'static str,
+    file: Option<LogFile<W>>,
+) -> Result<Guard, TelemetryError> {
     let env = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let level = env("RUST_LOG").unwrap_or_else(|| config.log_level.clone());
-    let logs = log_layer(config.log_format, filter(&level)?);
+    let mut logs = vec![log_layer(config.log_format, filter(&level)?)];
+    if let Some(LogFile { level, file }) = file {
+        let lines = fmt::layer().with_writer(Mutex::new(file)).with_ansi(false);
+        logs.push(lines.with_filter(filter(&level)?).boxed());
+    }
     let endpoint = config
         .otlp_endpoint
         .clone()

@@ -10,6 +10,8 @@ use rustls::server::WebPkiClientVerifier;
 use serde::{Deserialize, Serialize};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
 
+use crate::keystore::JavaTls;
+
 /// Makes `ring` the process's cryptography; later calls change nothing.
 ///
 /// To be called before the first TLS connection of any kind.
@@ -29,6 +31,8 @@ pub struct ClientTls {
     pub client_key_file: Option<PathBuf>,
     /// Accepts any certificate for any host. HTTP only.
     pub insecure_skip_verify: bool,
+    /// Takes the place of `ca_file` and `insecure_skip_verify`. HTTP only.
+    pub java: Option<JavaTls>,
 }
 
 /// A server's certificate, as configuration. All files are PEM.
@@ -71,6 +75,9 @@ pub enum TlsError {
         /// What the TLS library says.
         reason: String,
     },
+    /// The TLS library takes the settings of a Java client not together.
+    #[error("the settings for TLS cannot be used: {0}")]
+    Settings(rustls::Error),
     /// Only one of a client's certificate and key is given.
     #[error("client_cert_file and client_key_file go together; give both or none")]
     HalfIdentity,
@@ -82,6 +89,14 @@ pub fn http_client(
     tls: &ClientTls,
 ) -> Result<reqwest::ClientBuilder, TlsError> {
     install_crypto_provider();
+    if let Some(java) = &tls.java {
+        let identity = identity_files(tls)?.map(|(cert_file, key_file)| {
+            check_identity(cert_file, key_file)?;
+            Ok((read_certificates(cert_file)?, read_key(key_file)?))
+        });
+        let config = java.client_config(identity.transpose()?);
+        return Ok(builder.tls_backend_preconfigured(config.map_err(TlsError::Settings)?));
+    }
     let mut builder = builder.tls_danger_accept_invalid_certs(tls.insecure_skip_verify);
     if let Some(file) = &tls.ca_file {
         check_roots(file)?;

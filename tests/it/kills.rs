@@ -12,12 +12,15 @@ use stoker_shared::ranges::RangeSet;
 use stoker_tests::parts;
 use stoker_tests::services::Service;
 
-use crate::system::{IN_FLIGHT, System, line, loaded};
+use crate::system::{IN_FLIGHT, System, loaded};
 
 const OBJECTS: usize = 12;
 
 /// Small ranges, so that every object is shared by workers.
-const SETTINGS: [&str; 1] = ["lease=3s"];
+const SETTINGS: [&str; 2] = ["lease=3s", "unit_bytes=1048576"];
+
+/// Bytes of a resource's text: an object has several ranges.
+const TEXT: usize = 2000;
 
 fn setting(variable: &str, default: usize) -> usize {
     env::var(variable).map_or(default, |value| value.parse().unwrap())
@@ -30,7 +33,8 @@ async fn whoever_is_killed_nothing_is_missing_and_nothing_done_is_done_again() {
     let of_an_object = setting("STOKER_KILL_RESOURCES", 14_400) / OBJECTS;
     let system = System::start(Duration::from_millis(20)).await;
     for n in 0..OBJECTS {
-        system.put(&name(n), 0, of_an_object).await;
+        let lines = (0..of_an_object).map(|i| line(&name(n), i)).collect();
+        system.put_lines(&name(n), lines).await;
     }
     let mut load = Load::start(&system, of_an_object).await;
     let job_id = system.begin(&load.scanners[0]).await;
@@ -64,10 +68,23 @@ async fn whoever_is_killed_nothing_is_missing_and_nothing_done_is_done_again() {
         again <= workers_killed * IN_FLIGHT,
         "seed {seed}: {again} sent again"
     );
-    println!(
+    tell(&format!(
         "{kills} kills ({workers_killed} of workers): {all} resources, {written} written, \
          {again} sent again, done {seconds} s after the last"
-    );
+    ));
+}
+
+#[expect(clippy::print_stdout, reason = "the figures of a long run")]
+fn tell(figures: &str) {
+    println!("{figures}");
+}
+
+/// The line of an object that holds its `n`th resource.
+fn line(object: &str, n: usize) -> String {
+    let text = "x".repeat(TEXT);
+    format!(
+        "{{\"resourceType\":\"Patient\",\"id\":\"{object}-{n}\",\"name\":[{{\"text\":\"{text}\"}}]}}\n"
+    )
 }
 
 fn name(object: usize) -> String {

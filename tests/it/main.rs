@@ -7,16 +7,24 @@
 
 mod again;
 mod arrows;
+mod bisect;
+mod breakup;
 mod cannot_run;
 mod commands;
+mod cos;
 mod doctor;
 mod events;
+mod fhir_bucket;
 mod hapi_load;
 mod house;
 mod kills;
 mod messy_folder;
 mod metrics;
+mod object_stores;
+mod per_entry;
+mod reference_order;
 mod reflection;
+mod retry;
 mod s3_load;
 mod seeds;
 mod services;

@@ -73,7 +73,11 @@ impl System {
     }
 
     pub(crate) async fn put(&self, name: &str, first: usize, count: usize) {
-        let lines: String = (first..first + count).map(|n| line(name, n)).collect();
+        let lines = (first..first + count).map(|n| line(name, n)).collect();
+        self.put_lines(name, lines).await;
+    }
+
+    pub(crate) async fn put_lines(&self, name: &str, lines: String) {
         let key = format!("in/{name}.ndjson");
         self.minio.put(BUCKET, &key, lines.into()).await.unwrap();
     }

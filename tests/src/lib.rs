@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod cos;
 pub mod fhir;
 pub mod gate;
 pub mod kafka;

@@ -1,12 +1,11 @@
 //! How fast `stoker load` is against a server that costs next to nothing, and how much memory it takes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use stoker_bench::data;
 use stoker_bench::figures::{Figures, median};
-use stoker_bench::run::{Measured, load};
-use stoker_sandbox::{Sandbox, SandboxConfig};
+use stoker_bench::run::{Measured, Sink, bare, load};
+use stoker_bench::{data, parts};
 
 /// Measures `stoker load`.
 #[derive(Debug, Parser)]
@@ -15,69 +14,111 @@ struct Args {
     #[arg(long, default_value_t = 1000)]
     mb: u64,
     /// Size of the file that memory is measured with
-    #[arg(long, default_value_t = 5000)]
+    #[arg(long, default_value_t = 20_000)]
     large_mb: u64,
     /// Runs of each kind
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// Small files and few runs, and nothing is written to results/: for trying out
+    #[arg(long)]
+    quick: bool,
 }
 
 fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    let runtime = tokio::runtime::Runtime::new()?;
-    let config = SandboxConfig {
-        null: true,
-        ..SandboxConfig::default()
-    };
-    let sandbox = runtime.block_on(Sandbox::start(config))?;
+    let mut args = Args::parse();
+    if args.quick {
+        (args.mb, args.large_mb, args.runs) = (300, 600, 3);
+    }
+    let sink = Sink::start()?;
     let folder = data::folder()?;
-    data::ensure_room(folder.path(), (2 * args.mb + args.large_mb) << 20)?;
+    // The compressed copies are small.
+    let most = args.mb + args.mb / 4;
+    data::ensure_room(folder.path(), most.max(args.large_mb + 500) << 20)?;
     let mut figures = Figures::default();
-    rates(&args, folder.path(), &sandbox.base_url(), &mut figures)?;
-    memory(&args, folder.path(), &sandbox.base_url(), &mut figures)?;
+    rates(&args, folder.path(), &sink.base, &mut figures)?;
+    memory(&args, folder.path(), &sink.base, &mut figures)?;
+    if args.quick {
+        figures.print();
+        return Ok(());
+    }
     figures.publish("load")
 }
 
-/// Plain, gzip, zstd, without and with a ledger, in turn, so that all see the same machine.
+/// The kinds of loads that are compared.
+const KINDS: usize = 4;
+
+/// Plain, gzip, zstd, without and with a ledger, and the bare client, in turn, so that all see the same
+/// machine.
 fn rates(args: &Args, folder: &Path, base: &str, figures: &mut Figures) -> anyhow::Result<()> {
     let plain = folder.join("rate.ndjson");
     let resources = data::write_ndjson(&plain, args.mb << 20)?;
     let (gz, zst) = data::compress(&plain)?;
-    let mut kinds: [Vec<Measured>; 4] = Default::default();
+    let mut loads: [Vec<Measured>; KINDS] = Default::default();
+    let mut bares = Vec::new();
     for run in 0..args.runs {
         let sqlite = format!("sqlite:{}", folder.join(format!("{run}.sqlite")).display());
-        let of_kind = [
+        bares.push(bare(&plain, base, resources)?);
+        let kinds: [(&PathBuf, &str); KINDS] = [
             (&plain, "none"),
-            (&gz, "none"),
+            (&plain, &sqlite),
             (&zst, "none"),
-            (&plain, sqlite.as_str()),
+            (&gz, "none"),
         ];
-        for (measured, (file, ledger)) in kinds.iter_mut().zip(of_kind) {
-            measured.push(load(file, base, ledger, resources, folder)?);
+        for (loads, (file, ledger)) in loads.iter_mut().zip(kinds) {
+            loads.push(load(file, base, ledger, resources, folder)?);
         }
     }
-    let rate = |kind: &[Measured]| median(kind.iter().map(|m| m.resources_per_s).collect());
-    let [plain_runs, gz_runs, zst_runs, sqlite_runs] = &kinds;
-    figures.add("plain_resources_per_s", rate(plain_runs));
-    figures.add("gz_resources_per_s", rate(gz_runs));
-    figures.add("zst_resources_per_s", rate(zst_runs));
-    let slowdown = 100.0 * (1.0 - rate(sqlite_runs) / rate(plain_runs));
-    figures.add("sqlite_ledger_slowdown_pct", slowdown);
-    let millions = f64::from(u32::try_from(resources)?) / 1e6;
-    let cpu = median(plain_runs.iter().map(|m| m.cpu_s).collect());
-    figures.add("cpu_s_per_million_resources", cpu / millions);
+    add_rates(&loads, &bares, resources, figures)?;
+    parts::measure([&plain, &gz, &zst], args.runs, figures)?;
     for file in [plain, gz, zst] {
         std::fs::remove_file(file)?;
     }
     Ok(())
 }
 
+fn add_rates(
+    loads: &[Vec<Measured>; KINDS],
+    bares: &[f64],
+    resources: u64,
+    figures: &mut Figures,
+) -> anyhow::Result<()> {
+    let [plain, sqlite, zst, gz] = loads;
+    let rate = |loads: &[Measured]| median(loads.iter().map(|m| m.resources_per_s).collect());
+    figures.add("plain_resources_per_s", rate(plain));
+    figures.add("zst_resources_per_s", rate(zst));
+    figures.add("gz_resources_per_s", rate(gz));
+    figures.add("bare_hyper_resources_per_s", median(bares.to_vec()));
+    // Run by run: what slows one down slows the other.
+    let pairs = plain.iter().zip(bares);
+    let of_bare = pairs.map(|(ours, bare)| 100.0 * ours.resources_per_s / bare);
+    figures.add("plain_pct_of_bare_hyper", median(of_bare.collect()));
+    let pairs = plain.iter().zip(sqlite);
+    let slowdown = pairs.map(|(none, some)| 1.0 - some.resources_per_s / none.resources_per_s);
+    figures.add(
+        "sqlite_ledger_slowdown_pct",
+        100.0 * median(slowdown.collect()),
+    );
+    let millions = f64::from(u32::try_from(resources)?) / 1e6;
+    let cpu = |loads: &[Measured]| median(loads.iter().map(|m| m.cpu_s / millions).collect());
+    figures.add("cpu_s_per_million_resources", cpu(plain));
+    figures.add("cpu_s_per_million_resources_sqlite", cpu(sqlite));
+    figures.add("cpu_s_per_million_resources_zst", cpu(zst));
+    figures.add("cpu_s_per_million_resources_gz", cpu(gz));
+    figures.add("rss_peak_mb_1gb", peak(sqlite));
+    Ok(())
+}
+
+fn peak(loads: &[Measured]) -> f64 {
+    loads.iter().map(|m| m.rss_peak_mb).fold(0.0, f64::max)
+}
+
+/// On a large file, which must not take more than a small one.
 fn memory(args: &Args, folder: &Path, base: &str, figures: &mut Figures) -> anyhow::Result<()> {
     let large = folder.join("large.ndjson");
     let resources = data::write_ndjson(&large, args.large_mb << 20)?;
     let ledger = format!("sqlite:{}", folder.join("large.sqlite").display());
     let measured = load(&large, base, &ledger, resources, folder)?;
-    figures.add("rss_peak_mb_5gb", measured.rss_peak_mb);
+    figures.add("rss_peak_mb_20gb", measured.rss_peak_mb);
     figures.add("large_file_resources_per_s", measured.resources_per_s);
     Ok(())
 }

@@ -2,8 +2,10 @@
 
 pub mod config;
 pub mod doctor;
+pub mod fhir_bucket;
 pub mod jobs;
 pub mod load;
+pub mod retry;
 pub mod sandbox;
 pub mod serve;
 pub mod up;

@@ -313,9 +313,11 @@ impl Problem {
     fn new(error: LoadError) -> Self {
         let place = error.position;
         let outcome = serde_json::from_slice(&error.operation_outcome).ok();
+        // Of what was sent again only the bytes are known; of a unit in the middle no whole count.
+        let has_line = error.kind() != LoadErrorKind::Repeated && !error.position_in_unit;
         Self {
             kind: kind_name(error.kind()),
-            line: place.map(|p| p.line + 1),
+            line: place.filter(|_| has_line).map(|p| p.line + 1),
             entry: place.and_then(|p| p.entry),
             offset: place.map(|p| p.offset),
             length: place.map(|p| p.length),

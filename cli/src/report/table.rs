@@ -116,7 +116,11 @@ impl Report {
         }
         writeln!(out, "\nproblems")?;
         for problem in self.problems.iter().take(SHOWN_PROBLEMS) {
-            let line = problem.line.map(|l| format!(":{l}")).unwrap_or_default();
+            let line = match (problem.line, problem.offset, problem.length) {
+                (Some(line), ..) => format!(":{line}"),
+                (None, Some(offset), Some(length)) => format!(" bytes {offset}+{length}"),
+                _ => String::new(),
+            };
             let entry = problem
                 .entry
                 .map(|e| format!(" entry {e}"))

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use stoker_proto::common::v1::{Interaction, Source, Target};
+use stoker_proto::common::v1::{FileType, Interaction, Source, Target};
+use stoker_proto::ledger::v1::JobOptions;
 use stoker_shared::config::{Faults, Settings};
 use stoker_shared::kafka::KafkaConfig;
 use stoker_shared::object_store::{S3Config, host_name};
@@ -13,6 +14,9 @@ use stoker_shared::service::{ServiceConfig, ServiceSettings};
 
 use crate::ledger::{LedgerOptions, LedgerUrl, StartJob};
 use crate::service::check;
+
+/// Smaller units cost more than they bring.
+const SMALLEST_UNIT_BYTES: u64 = 1 << 20;
 
 /// The service's configuration; `config/bucket-scanner.yaml` shows all of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,12 +33,18 @@ pub struct Config {
     pub ledger_password: Option<Secret>,
     /// PostgreSQL: file that holds the password.
     pub ledger_password_file: Option<PathBuf>,
+    /// PostgreSQL: connections of this process, at most; 2 at least.
+    pub ledger_connections: u32,
     /// How long a lease lasts unless it is renewed: so long work rests after a worker died.
     #[serde(with = "humantime_serde")]
     pub lease: Duration,
-    /// Pause after a listing of a configured source, before the next.
+    /// Pause after a listing of a configured source, before the next; `0s` for ten times as long as
+    /// the last one took, a minute at least.
     #[serde(with = "humantime_serde")]
     pub scan_interval: Duration,
+    /// Uncompressed NDJSON objects above so many bytes are loaded as several units of about that size,
+    /// by several workers.
+    pub unit_bytes: u64,
     /// Names of mounts shared by several hosts that this scanner can read, besides its own folders.
     pub shared_mounts: Vec<String>,
     /// Where it lists objects of `s3://` sources.
@@ -54,8 +64,10 @@ impl Default for Config {
             ledger_schema: ledger.schema,
             ledger_password: None,
             ledger_password_file: None,
+            ledger_connections: ledger.connections,
             lease: ledger.lease,
             scan_interval: Duration::from_mins(5),
+            unit_bytes: ledger.unit_bytes,
             shared_mounts: Vec::new(),
             s3: S3Config::default(),
             kafka: KafkaConfig::default(),
@@ -81,6 +93,37 @@ pub struct ConfiguredLoad {
     /// How resources are sent.
     #[serde(default)]
     pub interaction: Sending,
+    /// Only objects of these types are loaded; of all types when empty.
+    #[serde(default)]
+    pub file_types: Vec<ObjectType>,
+    /// An object is loaded again so long after it was loaded.
+    #[serde(default, with = "humantime_serde::option")]
+    pub recycle_after: Option<Duration>,
+    /// The source is not listed: what the ledger knows of it is loaded.
+    #[serde(default)]
+    pub no_scan: bool,
+    /// Objects are loaded in no order; without it, those that others refer to come first.
+    #[serde(default)]
+    pub unordered: bool,
+}
+
+/// What an object holds; see `stoker.common.v1.FileType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectType {
+    /// One resource or Bundle.
+    Json,
+    /// A resource a line.
+    Ndjson,
+}
+
+impl From<ObjectType> for FileType {
+    fn from(of: ObjectType) -> Self {
+        match of {
+            ObjectType::Json => Self::Json,
+            ObjectType::Ndjson => Self::Ndjson,
+        }
+    }
 }
 
 /// How resources are sent; see `stoker.common.v1.Interaction`.
@@ -121,6 +164,18 @@ impl ConfiguredLoad {
             },
             interaction,
             reload: false,
+            options: self.options(),
+        }
+    }
+
+    fn options(&self) -> JobOptions {
+        let file_types = self.file_types.iter().map(|of| FileType::from(*of).into());
+        let recycle = self.recycle_after.map(|after| after.as_millis());
+        JobOptions {
+            file_types: file_types.collect(),
+            recycle_after_ms: recycle.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+            no_scan: self.no_scan,
+            unordered: self.unordered,
         }
     }
 }
@@ -132,7 +187,9 @@ impl Config {
         Ok(LedgerOptions {
             schema: self.ledger_schema.clone(),
             password: secret::resolve("ledger_password", self.ledger_password.as_ref(), file)?,
+            connections: self.ledger_connections,
             lease: self.lease,
+            unit_bytes: self.unit_bytes,
         })
     }
 
@@ -155,8 +212,11 @@ impl Settings for Config {
         if self.lease < Duration::from_secs(1) {
             faults.add("lease", "must be 1s or more");
         }
-        if self.scan_interval < Duration::from_secs(1) {
-            faults.add("scan_interval", "must be 1s or more");
+        if !self.scan_interval.is_zero() && self.scan_interval < Duration::from_secs(1) {
+            faults.add("scan_interval", "must be 1s or more, or 0s");
+        }
+        if self.unit_bytes < SMALLEST_UNIT_BYTES {
+            faults.add("unit_bytes", "must be 1048576 (1 MiB) or more");
         }
         if self.ledger_password.is_some() && self.ledger_password_file.is_some() {
             faults.add(
@@ -218,7 +278,8 @@ mod tests {
     fn a_configured_load_can_say_all_that_a_person_can() {
         let config = read(
             "bucket_scanner: {shared_mounts: [nas], sources: [{uri: 'file:///in', \
-             shared_mount: nas, base_url: 'http://fhir/x', tenant: t, interaction: create}]}",
+             shared_mount: nas, base_url: 'http://fhir/x', tenant: t, interaction: create, \
+             file_types: [ndjson], recycle_after: 1h, no_scan: true, unordered: true}]}",
         );
         let start = config.unwrap().sources[0].to_start();
         assert_eq!(
@@ -226,16 +287,29 @@ mod tests {
             ("nas", "t")
         );
         assert_eq!(start.interaction, Interaction::Create);
+        let options = JobOptions {
+            file_types: vec![FileType::Ndjson.into()],
+            recycle_after_ms: Some(3_600_000),
+            no_scan: true,
+            unordered: true,
+        };
+        assert_eq!(start.options, options);
     }
 
     #[test]
     fn faults_are_all_named() {
         let text = read(
-            "bucket_scanner: {lease: 0s, scan_interval: 10ms, ledger: 'mysql://x', sources: \
+            "bucket_scanner: {lease: 0s, scan_interval: 10ms, unit_bytes: 5, ledger: 'mysql://x', sources: \
              [{uri: 'file:///in', base_url: 'ftp://x'}]}",
         );
         let text = text.unwrap_err().to_string();
-        for key in ["lease", "scan_interval", "ledger", "sources.0"] {
+        for key in [
+            "lease",
+            "scan_interval",
+            "unit_bytes",
+            "ledger",
+            "sources.0",
+        ] {
             assert!(
                 text.contains(&format!("bucket_scanner.{key}")),
                 "{key}: {text}"

@@ -97,6 +97,8 @@ fn add(page: &mut Page, item: Listed) {
             last_modified: meta.last_modified,
             file_type,
             compression,
+            // Only its bytes can tell.
+            several_frames: false,
         });
     }
 }

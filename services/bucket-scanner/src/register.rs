@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::announce::Announcer;
-use crate::ledger::{Ledger, LedgerError, Scan};
+use crate::ledger::{Ledger, LedgerError, Registered, Scan};
 use crate::list::Listing;
 use crate::metrics::ScannerMetrics;
 use crate::signals::Signals;
@@ -29,19 +29,30 @@ enum End {
 }
 
 impl Registrar<'_> {
-    /// Lists the source and registers its pages; when the listing fails, so do the jobs that wait
+    /// Lists the source and registers its pages, or plans what is known of it; when the listing fails, so do the jobs that wait
     /// for it. On `shutdown` the scan is left to the next scanner, which repeats it.
     pub(crate) async fn scan(&self, scan: &Scan) -> Result<(), LedgerError> {
         let begun = Instant::now();
-        let failure = match self.pages(scan).await? {
+        let end = if scan.known_only {
+            self.known(scan).await?
+        } else {
+            self.pages(scan).await?
+        };
+        let failure = match end {
             End::Listed => None,
             End::Failed(reason) => Some(reason),
             End::Stopped => return self.ledger.leave_scan(scan).await,
         };
         self.ledger.finish_scan(scan, failure.as_deref()).await?;
         self.signals.job_changed();
-        self.metrics.scanned(begun.elapsed(), failure.is_none());
+        // Units that had to wait for the end of the listing.
+        self.signals.work_planned();
         let uri = &scan.source.uri;
+        if scan.known_only && failure.is_none() {
+            tracing::info!(source.uri = uri, "what is known of the source is planned");
+            return Ok(());
+        }
+        self.metrics.scanned(begun.elapsed(), failure.is_none());
         match failure {
             None => tracing::info!(source.uri = uri, "source listed"),
             Some(reason) => {
@@ -51,40 +62,74 @@ impl Registrar<'_> {
         Ok(())
     }
 
+    /// Plans what is known of the source.
+    async fn known(&self, scan: &Scan) -> Result<End, LedgerError> {
+        let mut after = Some(0);
+        while let Some(object) = after {
+            if self.shutdown.is_cancelled() {
+                return Ok(End::Stopped);
+            }
+            match self.ledger.register_known(scan, object).await {
+                Ok((registered, next)) => {
+                    self.planned(&registered);
+                    after = next;
+                }
+                Err(e) => return cannot_keep(scan, e),
+            }
+        }
+        Ok(End::Listed)
+    }
+
     async fn pages(&self, scan: &Scan) -> Result<End, LedgerError> {
         let mut listing = match Listing::of(self.stores, &scan.source) {
             Ok(listing) => listing,
             Err(e) => return Ok(End::Failed(e.to_string())),
         };
+        let mut next = self.shutdown.run_until_cancelled(listing.next()).await;
         loop {
-            let Some(next) = self.shutdown.run_until_cancelled(listing.next()).await else {
-                return Ok(End::Stopped);
-            };
             let page = match next {
-                Ok(Some(page)) => page,
-                Ok(None) => return Ok(End::Listed),
-                Err(e) => return Ok(End::Failed(e.to_string())),
+                None => return Ok(End::Stopped),
+                Some(Ok(Some(page))) => page,
+                Some(Ok(None)) => return Ok(End::Listed),
+                Some(Err(e)) => return Ok(End::Failed(e.to_string())),
             };
-            let registered = match self.ledger.register_page(scan, &page).await {
+            // The next page is listed meanwhile.
+            let (registered, following) = tokio::join!(
+                self.ledger.register_page(scan, &page),
+                self.shutdown.run_until_cancelled(listing.next()),
+            );
+            let registered = match registered {
                 Ok(registered) => registered,
-                Err(e) if ends_the_jobs(&e) => {
-                    let uri = &scan.source.uri;
-                    tracing::error!(source.uri = uri, error = %e, "a page cannot be kept");
-                    return Ok(End::Failed(format!("what was listed cannot be kept: {e}")));
-                }
-                Err(e) => return Err(e),
+                Err(e) => return cannot_keep(scan, e),
             };
             self.metrics.registered(&registered);
             self.announcer.registered(&scan.source, &registered.news);
-            if registered.planned > 0 {
-                self.signals.work_planned();
-            }
-            self.signals.job_changed();
+            self.planned(&registered);
+            next = following;
         }
+    }
+
+    fn planned(&self, registered: &Registered) {
+        if registered.planned > 0 {
+            self.signals.work_planned();
+        }
+        self.signals.job_changed();
     }
 }
 
-/// A fault that listing again will not get past: it is these jobs' alone, others go on.
+/// The jobs that wait for the scan fail, or the scan is repeated.
+fn cannot_keep(scan: &Scan, error: LedgerError) -> Result<End, LedgerError> {
+    if !ends_the_jobs(&error) {
+        return Err(error);
+    }
+    let uri = &scan.source.uri;
+    tracing::error!(source.uri = uri, %error, "a page cannot be kept");
+    Ok(End::Failed(format!(
+        "what was listed cannot be kept: {error}"
+    )))
+}
+
+/// A fault that scanning again will not get past: it is these jobs' alone, others go on.
 fn ends_the_jobs(error: &LedgerError) -> bool {
     error.retry() == Retry::Never && !matches!(error, LedgerError::ScanLost { .. })
 }

@@ -6,6 +6,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use stoker_shared::object_store::Stores;
 use stoker_shared::retry::{Backoff, Retry};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::announce::Announcer;
@@ -31,6 +32,8 @@ pub(crate) struct ScanLoop<'s> {
     pub(crate) look_again: Duration,
     /// See [`Scanner::end_on_full_disk`](crate::Scanner::end_on_full_disk).
     pub(crate) end_on_full_disk: bool,
+    /// See [`Scanner::only_known`](crate::Scanner::only_known).
+    pub(crate) only_known: bool,
 }
 
 impl ScanLoop<'_> {
@@ -40,15 +43,23 @@ impl ScanLoop<'_> {
         let mut faults = pauses();
         while !self.shutdown.is_cancelled() {
             let wanted = self.signals.scans.notified();
-            let scan = self
-                .patiently(|| self.ledger.begin_scan(self.reaches))
-                .await?;
+            let scan = if self.only_known {
+                let begin = || self.ledger.begin_known_scan(self.reaches);
+                self.patiently(begin).await?
+            } else {
+                let begin = || self.ledger.begin_scan(self.reaches);
+                self.patiently(begin).await?
+            };
             let Some(scan) = scan.flatten() else {
                 self.pause(self.look_again, wanted).await;
                 continue;
             };
+            let begun = Instant::now();
             match self.registrar().scan(&scan).await {
-                Ok(()) => faults = pauses(),
+                Ok(()) => {
+                    self.signals.scanned(begun.elapsed());
+                    faults = pauses();
+                }
                 Err(e @ LedgerError::ScanLost { .. }) => {
                     tracing::warn!(error = %e, "scan given up");
                 }
@@ -85,7 +96,7 @@ impl ScanLoop<'_> {
     }
 
     /// Starts the configured loads, and looks for new objects of each `interval` after the last
-    /// listing ended.
+    /// listing ended; see [`Config::scan_interval`](crate::Config::scan_interval).
     pub(crate) async fn keep_configured(
         &self,
         loads: &[StartJob],
@@ -100,9 +111,22 @@ impl ScanLoop<'_> {
                     self.signals.scan_wanted();
                 }
             }
-            rest = interval;
-            let look_again = interval.min(self.look_again);
+            rest = rest_after(interval, self.signals.last_scan());
+            let look_again = rest.min(self.look_again);
             self.pause(look_again, std::future::pending()).await;
+        }
+        Ok(())
+    }
+
+    /// Has objects loaded again whose time has come.
+    pub(crate) async fn recycle(&self) -> Result<(), LedgerError> {
+        while !self.shutdown.is_cancelled() {
+            let planned = self.patiently(|| self.ledger.recycle()).await?;
+            if planned.is_some_and(|planned| planned > 0) {
+                self.signals.work_planned();
+                self.signals.job_changed();
+            }
+            self.pause(self.look_again, std::future::pending()).await;
         }
         Ok(())
     }
@@ -156,7 +180,29 @@ impl ScanLoop<'_> {
     }
 }
 
+/// The interval, or what suits a listing that took so long.
+fn rest_after(interval: Duration, took: Duration) -> Duration {
+    if interval.is_zero() {
+        (took * 10).max(Duration::from_mins(1))
+    } else {
+        interval
+    }
+}
+
 /// Between tries while the ledger is away.
 fn pauses() -> Backoff {
     Backoff::new(Duration::from_millis(200), Duration::from_secs(10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_of_nothing_is_ten_times_a_listing() {
+        let seconds = Duration::from_secs;
+        assert_eq!(rest_after(seconds(5), seconds(100)), seconds(5));
+        assert_eq!(rest_after(Duration::ZERO, seconds(1)), seconds(60));
+        assert_eq!(rest_after(Duration::ZERO, seconds(100)), seconds(1000));
+    }
 }

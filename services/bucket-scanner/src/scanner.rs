@@ -32,6 +32,7 @@ pub struct Scanner {
     reaches: Vec<String>,
     look_again: LookAgain,
     end_on_full_disk: bool,
+    only_known: bool,
 }
 
 /// How soon it is seen what other processes did, and what only time does: leases expire, pauses
@@ -66,6 +67,7 @@ impl Scanner {
             reaches: config.reaches(),
             look_again: LookAgain::default(),
             end_on_full_disk: false,
+            only_known: false,
         })
     }
 
@@ -96,6 +98,14 @@ impl Scanner {
     #[must_use]
     pub fn end_on_full_disk(mut self) -> Self {
         self.end_on_full_disk = true;
+        self
+    }
+
+    /// Has [`Scanner::run`] list no source, whatever jobs want: it only plans what is known of sources
+    /// for jobs that ask for that (`JobOptions.no_scan`).
+    #[must_use]
+    pub fn only_known(mut self) -> Self {
+        self.only_known = true;
         self
     }
 
@@ -143,6 +153,7 @@ impl Scanner {
             shutdown: &shutdown,
             look_again: self.look_again.scans,
             end_on_full_disk: self.end_on_full_disk,
+            only_known: self.only_known,
         };
         let loads: Vec<StartJob> = self
             .config
@@ -155,6 +166,7 @@ impl Scanner {
             loops.scan(),
             loops.scan(),
             loops.keep_configured(&loads, self.config.scan_interval),
+            loops.recycle(),
             loops.keep_books(),
             async {
                 announce::wake(&self.events, &self.signals, &shutdown).await;

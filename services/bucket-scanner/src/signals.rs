@@ -1,6 +1,8 @@
 //! Wakes who waits within this process. What other processes do is seen by looking again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +18,8 @@ pub(crate) struct Signals {
     pub(crate) jobs: watch::Sender<()>,
     /// No call may wait any more.
     pub(crate) stopping: CancellationToken,
+    /// How long the last scan took.
+    scan_millis: Arc<AtomicU64>,
 }
 
 impl Signals {
@@ -25,6 +29,7 @@ impl Signals {
             scans: Arc::default(),
             jobs: watch::Sender::new(()),
             stopping: CancellationToken::new(),
+            scan_millis: Arc::default(),
         }
     }
 
@@ -36,6 +41,16 @@ impl Signals {
     pub(crate) fn scan_wanted(&self) {
         self.scans.notify_waiters();
         self.job_changed();
+    }
+
+    pub(crate) fn scanned(&self, took: Duration) {
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        self.scan_millis.store(millis, Ordering::Relaxed);
+    }
+
+    /// How long the last scan took; none at all before the first.
+    pub(crate) fn last_scan(&self) -> Duration {
+        Duration::from_millis(self.scan_millis.load(Ordering::Relaxed))
     }
 
     pub(crate) fn job_changed(&self) {

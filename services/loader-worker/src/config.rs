@@ -10,6 +10,7 @@ use stoker_shared::fhir::FhirConfig;
 use stoker_shared::grpc::GrpcClientConfig;
 use stoker_shared::kafka::KafkaConfig;
 use stoker_shared::object_store::S3Config;
+use stoker_shared::pace::{Axis, Bounds};
 use stoker_shared::service::{ServiceConfig, ServiceSettings};
 
 use crate::send::Patience;
@@ -79,16 +80,30 @@ impl<'de> Deserialize<'de> for Choice {
     }
 }
 
+/// Most requests at a time that Stoker chooses by itself.
+const MOST_CONCURRENCY: usize = 64;
+
+/// Most resources to a batch that Stoker chooses by itself.
+const MOST_BATCH: usize = 500;
+
 /// How units are loaded.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoadSettings {
-    /// Resources to a batch Bundle: `auto` (100) or a number; 1 sends each resource by itself.
+    /// Resources to a batch Bundle: `auto` (what the server does best with) or a number; 1 sends each
+    /// resource by itself.
     pub batch: Choice,
     /// Bytes of resources to a batch Bundle, about; a larger resource goes by itself.
     pub batch_bytes: usize,
-    /// Requests to a FHIR server at a time: `auto` (8) or a number.
+    /// Requests to a FHIR server at a time: `auto` (what the server does best with) or a number.
     pub concurrency: Choice,
+    /// Places that each entry of a Bundle of the user's takes among these requests, so that large ones
+    /// are sent alone; a Bundle takes one at least, and all at most.
+    pub bundle_cost_factor: f64,
+    /// Entries to a transaction or batch Bundle of the user's: a larger one is broken up into several that mean
+    /// the same, and is then no longer taken all or nothing. Not limited unless given; 100 where Bundles are
+    /// written to a bucket or folder.
+    pub max_bundle_entries: Option<usize>,
     /// Units worked on at a time: `auto` (as many as requests, 16 at most) or a number.
     pub units: Choice,
     /// Longest line or JSON file held in memory; a longer one is rejected by name.
@@ -118,6 +133,8 @@ impl Default for LoadSettings {
             batch: Choice::Auto,
             batch_bytes: 4 << 20,
             concurrency: Choice::Auto,
+            bundle_cost_factor: 0.0,
+            max_bundle_entries: None,
             units: Choice::Auto,
             max_document_bytes: 128 << 20,
             memory_bytes: 256 << 20,
@@ -131,14 +148,30 @@ impl Default for LoadSettings {
 }
 
 impl LoadSettings {
-    /// Resources to a batch.
-    pub fn batch(&self) -> usize {
-        self.batch.or(100)
+    /// What Stoker may choose for a server, which takes batches or does not.
+    pub(crate) fn bounds(&self, batches: bool) -> Bounds {
+        let axis = |choice, start, most| match choice {
+            Choice::Auto => Axis::auto(start, 1, most),
+            Choice::Fixed(n) => Axis::fixed(n.get()),
+        };
+        Bounds {
+            concurrency: axis(self.concurrency, 4, MOST_CONCURRENCY),
+            batch: if batches {
+                axis(self.batch, 50, MOST_BATCH)
+            } else {
+                Axis::fixed(1)
+            },
+        }
     }
 
-    /// Requests at a time.
+    /// Requests at a time, at most.
     pub fn concurrency(&self) -> usize {
-        self.concurrency.or(8)
+        self.concurrency.or(MOST_CONCURRENCY)
+    }
+
+    /// Entries to a Bundle of the user's, when they are limited.
+    pub(crate) fn max_entries(&self) -> Option<NonZeroUsize> {
+        self.max_bundle_entries.and_then(NonZeroUsize::new)
     }
 
     /// Units at a time.
@@ -146,8 +179,8 @@ impl LoadSettings {
         self.units.or(self.concurrency().min(16))
     }
 
-    /// Requests of one unit that may be sent and not yet committed: enough that the wire is busy
-    /// while a commit runs.
+    /// Requests of one unit that may be sent and not yet committed, at most: enough that the wire is
+    /// busy while a commit runs.
     pub(crate) fn window(&self) -> usize {
         2 * self.concurrency()
     }
@@ -216,6 +249,12 @@ impl Settings for Config {
         }
         self.s3.validate("s3", faults);
         self.kafka.validate("kafka", faults);
+        if !load.bundle_cost_factor.is_finite() || load.bundle_cost_factor < 0.0 {
+            faults.add("load.bundle_cost_factor", "must be 0 or more");
+        }
+        if load.max_bundle_entries == Some(0) {
+            faults.add("load.max_bundle_entries", "must be 1 or more");
+        }
         if load.attempts == 0 {
             faults.add("load.attempts", "must be 1 or more");
         }
@@ -266,7 +305,9 @@ mod tests {
     #[test]
     fn choices_are_auto_or_a_number() {
         let config = read("loader_worker: {load: {batch: 7, concurrency: auto}}").unwrap();
-        assert_eq!((config.load.batch(), config.load.concurrency()), (7, 8));
+        let bounds = config.load.bounds(true);
+        assert_eq!(bounds.batch, Axis::fixed(7));
+        assert_eq!(bounds.concurrency, Axis::auto(4, 1, 64));
         let faults = read("loader_worker: {load: {batch: 0, concurrency: many, attempts: 0}}");
         let text = faults.unwrap_err().to_string();
         for key in ["load.batch", "load.concurrency", "load.attempts"] {

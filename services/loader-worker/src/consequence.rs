@@ -1,6 +1,7 @@
 //! What the end of a unit's work means for the unit and for the worker.
 
 use stoker_proto::ledger::v1::Disposition;
+use stoker_shared::object_store::StoreError;
 
 use crate::ledger::LedgerFault;
 use crate::send::Stop;
@@ -18,6 +19,10 @@ pub(crate) fn consequence(end: UnitEnd) -> (Option<(Disposition, String)>, Optio
         UnitEnd::Unreadable(e) if e.is_of_the_store() => {
             (Some((Disposition::Later, reason)), Some(e.into()))
         }
+        UnitEnd::Unwritable(StoreError::Outside { .. }) => {
+            (Some((Disposition::Park, reason)), None)
+        }
+        UnitEnd::Unwritable(e) => (Some((Disposition::Later, reason)), Some(e.into())),
         UnitEnd::ReaderFailed => (Some((Disposition::Retry, reason)), None),
         UnitEnd::Unreadable(e) if e.may_pass() => (Some((Disposition::Retry, reason)), None),
         UnitEnd::Unreadable(_) | UnitEnd::Damaged(_) | UnitEnd::Changed => {

@@ -1,19 +1,22 @@
 //! The requests of one unit that are under way.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
+use crate::deferred::Later;
 use crate::input::Request;
 use crate::outcome::Settled;
 use crate::record::{Place, Recording};
-use crate::send::{Sender, Stop, Stops};
+use crate::send::{Sender, Stop, Stops, Writes};
 use crate::unit::UnitEnd;
+
+/// Requests that wait for a place on the wire, for the next one to be at hand.
+const WAITING: usize = 4;
 
 /// Requests under way; dropping it abandons them.
 pub(crate) struct Flight {
@@ -21,31 +24,42 @@ pub(crate) struct Flight {
     stops: Stops,
     waiting: Option<(Request, Place)>,
     requests: FuturesUnordered<BoxFuture<'static, Landing>>,
-    keys: HashSet<u64>,
+    /// What is settled of requests that go on.
+    parts: mpsc::Receiver<Settled>,
+    part: mpsc::Sender<Settled>,
+    later: Later,
 }
 
-/// The end of one request.
+/// The end of one request, or of a part of one.
 pub(crate) struct Landing {
-    keys: Vec<u64>,
     settled: Settled,
     stop: Option<Stop>,
-    place: Place,
+    /// None of a part: the request goes on.
+    end: Option<(Place, Writes)>,
 }
 
 impl Flight {
     pub(crate) fn new(sender: Arc<Sender>, stops: Stops) -> Self {
+        let (part, parts) = mpsc::channel(1);
         Self {
             sender,
             stops,
             waiting: None,
             requests: FuturesUnordered::new(),
-            keys: HashSet::new(),
+            parts,
+            part,
+            later: Later::default(),
         }
     }
 
     /// Takes a request that waits for memory; one at a time.
     pub(crate) fn wait(&mut self, request: Request, place: Place) {
         self.waiting = Some((request, place));
+    }
+
+    /// Whether there are as many requests as the wire is busy with, and a few more that wait for it.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.requests.len() >= self.sender.pacer().limits().concurrency + WAITING
     }
 
     /// Bytes of the request that waits, if any.
@@ -59,23 +73,49 @@ impl Flight {
         memory: OwnedSemaphorePermit,
         recording: &Recording,
     ) -> Result<(), UnitEnd> {
-        let Some((mut request, place)) = self.waiting.take() else {
-            return Ok(());
+        match self.waiting.take() {
+            Some((mut request, place)) => {
+                request.held = None;
+                self.send(request, place.with(memory), recording).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn send(
+        &mut self,
+        mut request: Request,
+        place: Place,
+        recording: &Recording,
+    ) -> Result<(), UnitEnd> {
+        let stop = self.stops.stop.clone();
+        let keys = self.sender.keys().clone();
+        let writes = keys.take(std::mem::take(&mut request.keys));
+        tokio::pin!(writes);
+        let writes = loop {
+            tokio::select! {
+                biased;
+                writes = &mut writes => break writes,
+                () = stop.cancelled() => return Err(UnitEnd::Interrupted),
+                Some(landing) = self.next() => self.land(landing, recording).await?,
+            }
         };
-        while request.keys.iter().any(|key| self.keys.contains(key)) {
-            let Some(landing) = self.next().await else {
-                break;
-            };
-            self.land(landing, recording).await?;
+        let superseded = self.later.superseded_by(writes.keys());
+        if !superseded.outcomes.is_empty() {
+            recording.hand_over(superseded, None).await?;
         }
         let sender = Arc::clone(&self.sender);
-        let keys = std::mem::take(&mut request.keys);
-        self.keys.extend(&keys);
-        let stops = self.stops.clone();
-        let settling = async move { sender.settle(request, &stops).await };
+        let (stops, part) = (self.stops.clone(), self.part.clone());
+        let beginnings = recording.beginnings();
+        let settling = async move {
+            if beginnings.begin(&request).await {
+                sender.settle(request, &stops, &part).await
+            } else {
+                (Settled::default(), Some(Stop::Shutdown))
+            }
+        };
         let task = tokio::spawn(settling.in_current_span());
         let task = AbortOnDropHandle::new(task);
-        let place = place.with(memory);
         self.requests.push(Box::pin(async move {
             let (settled, stop) = match task.await {
                 Ok(end) => end,
@@ -85,30 +125,37 @@ impl Flight {
                 },
             };
             Landing {
-                keys,
                 settled,
                 stop,
-                place,
+                end: Some((place, writes)),
             }
         }));
         Ok(())
     }
 
-    /// The next request to end; `None` when none is under way.
+    /// The next request to end, or part of one; `None` when none is under way.
     pub(crate) async fn next(&mut self) -> Option<Landing> {
-        self.requests.next().await
+        tokio::select! {
+            biased;
+            // What is settled of a request before its end.
+            Some(settled) = self.parts.recv(), if !self.requests.is_empty() => Some(Landing {
+                settled,
+                stop: None,
+                end: None,
+            }),
+            landing = self.requests.next() => landing,
+        }
     }
 
     /// Has the end of one request recorded; an error when the load cannot go on.
     pub(crate) async fn land(
         &mut self,
-        landing: Landing,
+        mut landing: Landing,
         recording: &Recording,
     ) -> Result<(), UnitEnd> {
-        for key in landing.keys {
-            self.keys.remove(&key);
-        }
-        recording.hand_over(landing.settled, landing.place).await?;
+        self.later.keep(&mut landing.settled);
+        let place = landing.end.map(|(place, _written)| place);
+        recording.hand_over(landing.settled, place).await?;
         landing.stop.map_or(Ok(()), |stop| Err(stop.into()))
     }
 
@@ -120,5 +167,36 @@ impl Flight {
             result = result.and(landed);
         }
         result
+    }
+
+    /// Sends again what was refused because something that it refers to was not there, as long as
+    /// that gets more of it taken. For the end of a unit, when all the others are there.
+    pub(crate) async fn send_deferred(
+        &mut self,
+        batch: usize,
+        recording: &Recording,
+    ) -> Result<(), UnitEnd> {
+        let mut before = usize::MAX;
+        while (1..before).contains(&self.later.len()) {
+            before = self.later.len();
+            for request in self.later.again(batch) {
+                let place = self.place(recording).await?;
+                self.send(request, place, recording).await?;
+            }
+            self.land_all(recording).await?;
+        }
+        let given_up = std::mem::take(&mut self.later).give_up();
+        recording.hand_over(given_up, None).await
+    }
+
+    /// Waits for a free place, which requests under way hold until they have landed.
+    async fn place(&mut self, recording: &Recording) -> Result<Place, UnitEnd> {
+        loop {
+            tokio::select! {
+                biased;
+                place = recording.place() => return Ok(place),
+                Some(landing) = self.next() => self.land(landing, recording).await?,
+            }
+        }
     }
 }

@@ -1,9 +1,13 @@
 //! What a worker sends: inputs with their place in the object, grouped into requests.
 
-use std::ops::Range;
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::read::Held;
 
 /// Bytes that an entry of a batch has around its resource, at most.
 const AROUND_ENTRY: usize = 160;
@@ -21,13 +25,53 @@ pub struct Place {
     pub entry: Option<u32>,
 }
 
+/// The id of a resource, as a part of the text it was read from where that is possible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FhirId(Bytes);
+
+impl FhirId {
+    /// An id that was read from `text`.
+    pub(crate) fn read_from(text: &Bytes, id: Cow<'_, str>) -> Self {
+        Self(match id {
+            Cow::Borrowed(id) => text.slice_ref(id.as_bytes()),
+            Cow::Owned(id) => id.into(),
+        })
+    }
+
+    /// The same id as it lies elsewhere.
+    pub(crate) fn moved_to(&self, there: Bytes) -> Self {
+        debug_assert_eq!(self.0, there);
+        Self(there)
+    }
+}
+
+impl From<&str> for FhirId {
+    fn from(id: &str) -> Self {
+        Self(Bytes::copy_from_slice(id.as_bytes()))
+    }
+}
+
+impl Deref for FhirId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for FhirId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
 /// How one input is asked of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
     /// `PUT Type/id`.
     Put {
         /// The resource's id, checked to be a FHIR id.
-        id: Box<str>,
+        id: FhirId,
     },
     /// `POST Type`.
     Post,
@@ -62,24 +106,55 @@ pub struct Input {
     pub json: Bytes,
 }
 
-impl Input {
-    fn write_entry(&self, body: &mut BytesMut) {
-        let (verb, id) = match &self.ask {
-            Ask::AsEntry { .. } => return body.put_slice(&self.json),
-            Ask::Put { id } => ("PUT", Some(id)),
-            Ask::Post => ("POST", None),
-        };
-        body.put_slice(b"{\"resource\":");
-        body.put_slice(&self.json);
-        body.put_slice(b",\"request\":{\"method\":\"");
-        body.put_slice(verb.as_bytes());
-        body.put_slice(b"\",\"url\":\"");
-        body.put_slice(self.resource_type.as_bytes());
-        if let Some(id) = id {
-            body.put_u8(b'/');
-            body.put_slice(id.as_bytes());
+/// The text of a Bundle of our own, entry by entry.
+#[derive(Debug, Default)]
+pub(crate) struct BundleText(BytesMut);
+
+impl BundleText {
+    /// An empty Bundle, with room for so many bytes.
+    pub(crate) fn begin(transaction: bool, room: usize) -> Self {
+        let mut text = BytesMut::with_capacity(room + AROUND_ENTRY);
+        text.put_slice(if transaction {
+            br#"{"resourceType":"Bundle","type":"transaction","entry":["#
+        } else {
+            br#"{"resourceType":"Bundle","type":"batch","entry":["#
+        });
+        Self(text)
+    }
+
+    /// Adds an entry; says where in the text the input's JSON and its id lie.
+    pub(crate) fn add(&mut self, input: &Input) -> (Range<usize>, Range<usize>) {
+        let text = &mut self.0;
+        if text.last() == Some(&b'}') {
+            text.put_u8(b',');
         }
-        body.put_slice(b"\"}}");
+        let (request, id): (&[u8], &[u8]) = match &input.ask {
+            Ask::AsEntry { .. } => {
+                let start = text.len();
+                text.put_slice(&input.json);
+                return (start..text.len(), 0..0);
+            }
+            Ask::Put { id } => (br#","request":{"method":"PUT","url":""#, &id.0),
+            Ask::Post => (br#","request":{"method":"POST","url":""#, b""),
+        };
+        text.put_slice(br#"{"resource":"#);
+        let json = text.len()..text.len() + input.json.len();
+        text.put_slice(&input.json);
+        text.put_slice(request);
+        text.put_slice(input.resource_type.as_bytes());
+        if !id.is_empty() {
+            text.put_u8(b'/');
+        }
+        let start = text.len();
+        text.put_slice(id);
+        text.put_slice(br#""}}"#);
+        (json, start..start + id.len())
+    }
+
+    /// The whole text.
+    pub(crate) fn end(mut self) -> Bytes {
+        self.0.put_slice(b"]}");
+        self.0.freeze()
     }
 }
 
@@ -90,8 +165,6 @@ pub struct OwnBundle {
     pub json: Bytes,
     /// Where it lies.
     pub place: Place,
-    /// All or nothing; otherwise a batch.
-    pub transaction: bool,
 }
 
 /// What one HTTP request carries.
@@ -99,11 +172,17 @@ pub struct OwnBundle {
 pub struct Request {
     /// The user's Bundle, when the request is one. Its entries are in `inputs`.
     pub bundle: Option<OwnBundle>,
+    /// All of it is taken or nothing; otherwise each input stands for itself.
+    pub transaction: bool,
     /// What is asked, in the order of a batch's entries.
     pub inputs: Vec<Input>,
     /// Hashes of the `Type/id` that it writes: two requests that share one are never in flight together,
     /// so that of two lines with the same id the later one wins.
     pub keys: Vec<u64>,
+    /// The text of a Bundle of our own of so many inputs, when there is one already.
+    pub(crate) written: Option<(usize, Bytes)>,
+    /// Memory that a long text among them takes until it is on the wire.
+    pub(crate) held: Option<Held>,
 }
 
 impl Request {
@@ -111,8 +190,34 @@ impl Request {
     pub fn group(inputs: Vec<Input>, keys: Vec<u64>) -> Self {
         Self {
             bundle: None,
+            transaction: false,
             inputs,
             keys,
+            written: None,
+            held: None,
+        }
+    }
+
+    /// A Bundle of the user's with its entries.
+    pub fn own(bundle: OwnBundle, transaction: bool, entries: Vec<Input>, keys: Vec<u64>) -> Self {
+        Self {
+            bundle: Some(bundle),
+            transaction,
+            ..Self::group(entries, keys)
+        }
+    }
+
+    /// The same, whose text as a Bundle of our own is known.
+    pub(crate) fn written(mut self, text: Bytes) -> Self {
+        self.written = Some((self.inputs.len(), text));
+        self
+    }
+
+    /// Inputs of which all are taken or none: so they can refer to each other, and by conditions.
+    pub fn transaction(inputs: Vec<Input>, keys: Vec<u64>) -> Self {
+        Self {
+            transaction: true,
+            ..Self::group(inputs, keys)
         }
     }
 
@@ -124,20 +229,27 @@ impl Request {
         }
     }
 
-    /// Whether the server answers all or nothing.
-    pub fn is_transaction(&self) -> bool {
-        self.bundle.as_ref().is_some_and(|b| b.transaction)
-    }
-
     /// Whether sending it twice has the effect of sending it once.
     pub fn repeatable(&self) -> bool {
         self.inputs.iter().all(|input| input.ask.repeatable())
     }
 
+    /// Decoded bytes that are settled with it.
+    pub fn covers(&self) -> Vec<Range<u64>> {
+        let inputs = self.inputs.iter().map(|input| input.place.covers.clone());
+        inputs.collect()
+    }
+
     /// The resource itself, when the request is one `PUT` or `POST` of one resource.
     pub fn single(&self) -> Option<&Input> {
-        match (&self.bundle, self.inputs.as_slice()) {
-            (None, [input]) if !matches!(input.ask, Ask::AsEntry { .. }) => Some(input),
+        match self.inputs.as_slice() {
+            [input]
+                if self.bundle.is_none()
+                    && !self.transaction
+                    && !matches!(input.ask, Ask::AsEntry { .. }) =>
+            {
+                Some(input)
+            }
             _ => None,
         }
     }
@@ -150,32 +262,18 @@ impl Request {
         if let Some(input) = self.single() {
             return input.json.clone();
         }
-        let length: usize = self
-            .inputs
-            .iter()
-            .map(|i| i.json.len() + AROUND_ENTRY)
-            .sum();
-        let mut body = BytesMut::with_capacity(length + AROUND_ENTRY);
-        body.put_slice(br#"{"resourceType":"Bundle","type":"batch","entry":["#);
-        for (i, input) in self.inputs.iter().enumerate() {
-            if i > 0 {
-                body.put_u8(b',');
-            }
-            input.write_entry(&mut body);
+        if let Some((inputs, text)) = &self.written
+            && *inputs == self.inputs.len()
+        {
+            return text.clone();
         }
-        body.put_slice(b"]}");
-        body.freeze()
-    }
-
-    /// Whether parts of it can be sent by themselves.
-    pub fn can_be_halved(&self) -> bool {
-        self.inputs.len() > 1 && !self.is_transaction()
-    }
-
-    /// Both halves of a batch that can be halved, in order.
-    pub fn halves(mut self) -> [Self; 2] {
-        let rest = self.inputs.split_off(self.inputs.len() / 2);
-        [self.inputs, rest].map(|inputs| Self::group(inputs, Vec::new()))
+        let length = |input: &Input| input.json.len() + AROUND_ENTRY;
+        let room = self.inputs.iter().map(length).sum();
+        let mut text = BundleText::begin(self.transaction, room);
+        for input in &self.inputs {
+            text.add(input);
+        }
+        text.end()
     }
 }
 
@@ -214,19 +312,14 @@ mod tests {
     fn one_resource_is_sent_without_a_bundle() {
         let request = Request::group(vec![input(7, Ask::Post)], vec![]);
         assert_eq!(request.body(), request.inputs[0].json);
-        assert!(!request.can_be_halved());
     }
 
     #[test]
-    fn halves_keep_every_input_in_order() {
-        let inputs = (0..5).map(|n| input(n, Ask::Post)).collect();
-        let [a, b] = Request::group(inputs, vec![]).halves();
-        let lines: Vec<_> = a
-            .inputs
-            .iter()
-            .chain(&b.inputs)
-            .map(|i| i.place.line)
-            .collect();
-        assert_eq!(lines, [0, 1, 2, 3, 4]);
+    fn a_transaction_of_one_is_a_bundle() {
+        let request = Request::transaction(vec![input(0, Ask::Post)], vec![]);
+        assert!(request.single().is_none());
+        let body: serde_json::Value = serde_json::from_slice(&request.body()).unwrap();
+        assert_eq!(body["type"], "transaction");
+        assert_eq!(body["entry"][0]["request"]["method"], "POST");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use stoker_proto::common::v1::FileType;
 use stoker_proto::ledger::v1::Lease;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,8 @@ pub(crate) struct Leases {
 #[derive(Debug, Clone)]
 pub(crate) struct Held {
     lease: Lease,
+    /// Of the unit's object.
+    file_type: FileType,
     until: LeaseEnd,
     /// Cancelled when it was not renewed in time: others may hold it now, so nothing more is sent.
     pub(crate) expired: CancellationToken,
@@ -69,8 +72,15 @@ impl Leases {
     }
 
     /// Holds a lease asked for at `asked`; lets go of it when the guard is dropped.
-    pub(crate) fn hold(&self, lease: Lease, asked: Instant, stop: &CancellationToken) -> Guard {
+    pub(crate) fn hold(
+        &self,
+        lease: Lease,
+        file_type: FileType,
+        asked: Instant,
+        stop: &CancellationToken,
+    ) -> Guard {
         let held = Held {
+            file_type,
             until: LeaseEnd::new(asked + self.length),
             expired: stop.child_token(),
             lost: CancellationToken::new(),
@@ -89,6 +99,11 @@ impl Leases {
 
     pub(crate) fn count(&self) -> usize {
         self.with(|all| all.len())
+    }
+
+    pub(crate) fn count_of(&self, file_type: FileType) -> usize {
+        let of_type = |held: &&Held| held.file_type == file_type;
+        self.with(|all| all.values().filter(of_type).count())
     }
 
     pub(crate) fn unit_ids(&self) -> Vec<i64> {

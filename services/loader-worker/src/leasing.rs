@@ -1,12 +1,15 @@
 //! How a worker comes by units: it asks for as many as it has room for, and is woken when there may be some.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use stoker_proto::common::v1::FileType;
 use stoker_proto::events::v1::event::Kind;
-use stoker_proto::ledger::v1::{LeaseUnitsRequest, Unit};
+use stoker_proto::ledger::v1::{LeaseUnitsRequest, ObjectVersion, Unit, UnitLimit};
 use stoker_shared::kafka::Listener;
 use stoker_shared::object_store;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::ledger::LedgerFault;
@@ -24,8 +27,79 @@ const GATHER: Duration = Duration::from_millis(50);
 /// Calls for units before a ledger that is away is trouble.
 const LEASE_TRIES: u32 = 5;
 
+/// Calls for units that are under way: one for each file type that is limited, so that a type with no
+/// room keeps none of another waiting, else one for all.
+///
+/// A call is not dropped half way while work goes on: what it leased would wait for its lease to run out.
+pub(crate) struct Calls {
+    lanes: Vec<Lane>,
+    under_way: JoinSet<Leased>,
+}
+
+struct Lane {
+    limit: Option<UnitLimit>,
+    call: Option<AbortHandle>,
+}
+
+impl Calls {
+    pub(crate) fn new(limits: &[UnitLimit]) -> Self {
+        let mut limits: Vec<_> = limits.iter().copied().map(Some).collect();
+        if limits.is_empty() {
+            limits.push(None);
+        }
+        let lane = |limit| Lane { limit, call: None };
+        Self {
+            lanes: limits.into_iter().map(lane).collect(),
+            under_way: JoinSet::new(),
+        }
+    }
+
+    /// Calls for as many units as there is room for.
+    pub(crate) fn start(&mut self, running: &Arc<Running>) {
+        for lane in &mut self.lanes {
+            let room = running.room(lane.limit);
+            let busy = lane.call.as_ref().is_some_and(|call| !call.is_finished());
+            if room == 0 || busy {
+                continue;
+            }
+            let limit = lane.limit.map(|limit| UnitLimit {
+                max_units: u32::try_from(room).unwrap_or(u32::MAX),
+                ..limit
+            });
+            let running = Arc::clone(running);
+            let call = async move { running.lease(room, limit).await };
+            lane.call = Some(self.under_way.spawn(call));
+        }
+    }
+
+    /// Waits for a call to end; for ever when there is none.
+    pub(crate) async fn next(&mut self) -> Leased {
+        match self.under_way.join_next().await {
+            Some(Ok(leased)) => leased,
+            Some(Err(e)) => Err(LedgerFault::Failed(e.to_string())),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What calls that have ended brought; the others are dropped.
+    pub(crate) fn last(mut self) -> Vec<Leased> {
+        let ended = std::iter::from_fn(|| self.under_way.try_join_next());
+        ended.filter_map(Result::ok).collect()
+    }
+}
+
 impl Running {
-    pub(crate) async fn lease(&self, room: usize) -> Leased {
+    /// How many more units there is room for: in all, or of a type that is limited.
+    fn room(&self, limit: Option<UnitLimit>) -> usize {
+        let Some(limit) = limit else {
+            let units = self.worker.settings.units();
+            return units.saturating_sub(self.leases.count());
+        };
+        let held = self.leases.count_of(limit.file_type());
+        (limit.max_units as usize).saturating_sub(held)
+    }
+
+    async fn lease(&self, room: usize, limit: Option<UnitLimit>) -> Leased {
         let mut reaches = vec![object_store::host_name()];
         reaches.extend(self.worker.reaches.iter().cloned());
         // From before the call, so that nothing is missed between its answer and the wait.
@@ -44,8 +118,8 @@ impl Running {
             reaches,
             job_ids: self.worker.job_ids.clone(),
             held_unit_ids: self.leases.unit_ids(),
-            limits: Vec::new(),
-            bucket_paths: Vec::new(),
+            limits: limit.into_iter().collect(),
+            bucket_paths: self.worker.bucket_paths.clone(),
         };
         let leased = self.lease_when_there(request).await?;
         if leased.is_empty() && woken_by_events {
@@ -53,7 +127,10 @@ impl Running {
         }
         let held = |unit: Unit| {
             let lease = unit.lease.clone().unwrap_or_default();
-            let guard = self.leases.hold(lease, asked, &self.stops.stop);
+            let file_type = unit.object.as_ref().map(ObjectVersion::file_type);
+            let file_type = file_type.unwrap_or(FileType::Unspecified);
+            let stop = &self.stops.stop;
+            let guard = self.leases.hold(lease, file_type, asked, stop);
             (unit, guard)
         };
         Ok(leased.into_iter().map(held).collect())

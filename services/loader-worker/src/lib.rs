@@ -11,8 +11,11 @@ use stoker_shared::service::Context;
 use tonic::service::Routes;
 
 mod announce;
+pub mod breakup;
+mod bundle;
 pub mod config;
 mod consequence;
+mod deferred;
 mod flight;
 pub mod input;
 pub mod leases;
@@ -21,9 +24,12 @@ pub mod ledger;
 mod memory;
 pub mod metrics;
 pub mod outcome;
+pub mod parts;
 pub mod read;
 mod record;
+pub mod resend;
 pub mod send;
+mod skim;
 pub mod stats;
 mod targets;
 mod unit;
@@ -71,6 +77,8 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
         on_trouble: OnTrouble::GoOn,
         reaches: config.shared_mounts,
         job_ids: Vec::new(),
+        limits: Vec::new(),
+        bucket_paths: Vec::new(),
         readiness: context.readiness,
     };
     let listening = grpc::listen(&config.service.grpc).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::input::{Input, OwnBundle, Place};
+use crate::input::{Ask, FhirId, Input, OwnBundle, Place, Request};
 use crate::read::Rejected;
 
 /// What became of one input.
@@ -59,13 +59,42 @@ impl Refusal {
     }
 }
 
+/// What was refused because something it refers to is not there, which may come yet.
+#[derive(Debug)]
+pub struct Deferred {
+    /// To be sent again.
+    pub request: Request,
+    /// Why it was refused.
+    pub why: Refusal,
+    /// How long the request took, milliseconds.
+    pub response_ms: u32,
+}
+
+impl Deferred {
+    /// With bytes of its own: as a part of a chunk it keeps all of it.
+    pub(crate) fn detached(mut self) -> Self {
+        self.request.written = None;
+        for input in &mut self.request.inputs {
+            input.json = Bytes::copy_from_slice(&input.json);
+            if let Ask::Put { id } = &mut input.ask {
+                *id = FhirId::from(&**id);
+            }
+        }
+        self
+    }
+}
+
 /// Inputs whose fate is known.
 #[derive(Debug, Default)]
 pub struct Settled {
     /// One for each input.
     pub outcomes: Vec<Outcome>,
+    /// Inputs without an outcome yet.
+    pub deferred: Vec<Deferred>,
     /// Decoded bytes that are settled.
     pub done: Vec<Range<u64>>,
+    /// Decoded bytes that are about to be sent and cannot be repeated.
+    pub begun: Vec<Range<u64>>,
     /// HTTP requests sent.
     pub requests: u64,
     /// Those that repeated an earlier one.
@@ -84,16 +113,31 @@ impl Settled {
 
     /// Records one input's fate.
     pub fn input(&mut self, input: Input, mut fate: Fate, response_ms: u32) {
+        self.done(&input.place);
         if let Fate::Rejected(refusal) | Fate::InDoubt(refusal) = &mut fate {
             refusal.json = input.json;
         }
-        self.done.push(input.place.covers.clone());
         self.outcomes.push(Outcome {
             place: input.place,
             resource_type: input.resource_type,
             fate,
             response_ms,
         });
+    }
+
+    fn done(&mut self, place: &Place) {
+        match self.done.last_mut() {
+            Some(last) if last.end == place.covers.start => last.end = place.covers.end,
+            _ => self.done.push(place.covers.clone()),
+        }
+    }
+
+    /// Records that what was deferred is given up.
+    pub fn give_up(&mut self, deferred: Deferred) {
+        for input in deferred.request.inputs {
+            let fate = Fate::Rejected(deferred.why.clone());
+            self.input(input, fate, deferred.response_ms);
+        }
     }
 
     /// Records that a whole Bundle of the user's was not loaded: one input of type Bundle.

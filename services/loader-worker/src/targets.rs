@@ -7,9 +7,11 @@ use std::time::Duration;
 use stoker_proto::common::v1::Target;
 use stoker_shared::clock::SharedClock;
 use stoker_shared::fhir::{CapabilityError, FhirClient, FhirConfig, FhirError};
-use tokio::sync::{OnceCell, Semaphore};
+use stoker_shared::pace::Pacer;
+use tokio::sync::OnceCell;
 
 use crate::config::LoadSettings;
+use crate::read::BatchSize;
 use crate::send::Sender;
 use crate::stats::Stats;
 
@@ -31,8 +33,15 @@ pub enum TargetError {
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     pub(crate) sender: Arc<Sender>,
-    /// Whether it takes batch Bundles.
-    pub(crate) batch: bool,
+    /// Whether it takes transaction Bundles.
+    pub(crate) transactions: bool,
+}
+
+impl Server {
+    /// Resources to a batch.
+    pub(crate) fn batch(&self) -> BatchSize {
+        BatchSize::Paced(self.sender.pacer().clone())
+    }
 }
 
 /// Servers by target; all share the credentials of the worker's configuration.
@@ -78,16 +87,23 @@ impl Targets {
             .capabilities(CAPABILITY_WAIT)
             .await
             .map_err(|e| TargetError::Capabilities(Arc::new(e)))?;
+        let seed = rand::random();
+        let pacer = Pacer::new(self.settings.bounds(capabilities.batch), seed);
         let sender = Sender::new(
             client,
-            Arc::new(Semaphore::new(self.settings.concurrency())),
+            pacer,
+            self.settings.concurrency(),
             self.settings.patience(),
             Arc::clone(&self.stats),
-            rand::random(),
+            seed,
+        );
+        let sender = sender.with_bundle_cost(
+            self.settings.bundle_cost_factor,
+            self.settings.concurrency(),
         );
         Ok(Server {
             sender: Arc::new(sender),
-            batch: capabilities.batch,
+            transactions: capabilities.transaction,
         })
     }
 

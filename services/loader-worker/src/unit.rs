@@ -9,22 +9,24 @@ use rand::rngs::StdRng;
 use stoker_proto::common::v1::{Compression, FileType};
 use stoker_proto::ledger::v1::{Lease, ObjectVersion, Unit};
 use stoker_shared::kafka::Events;
-use stoker_shared::object_store::{ObjectStore, StoreError, Stores};
+use stoker_shared::object_store::{ObjectStore, Place, StoreError, Stores};
 use stoker_shared::ranges::RangeSet;
 use stoker_shared::retry::Backoff;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::announce::Announcer;
+use crate::breakup::{self, InFlight, Means, PartNames};
 use crate::config::LoadSettings;
 use crate::flight::Flight;
 use crate::ledger::{Ledger, LedgerFault};
 use crate::memory::Memory;
 use crate::outcome::Settled;
-use crate::read::{self, DecodeError, Piece, Reading};
+use crate::read::{self, BatchSize, DecodeError, Piece, Reading, Share};
 use crate::record::{Recorder, Recording};
-use crate::send::{Sender, Stop, Stops};
+use crate::send::{Stop, Stops};
 use crate::stats::Stats;
+use crate::targets::Server;
 
 /// How a unit's work ended without being finished.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,9 @@ pub(crate) enum UnitEnd {
     /// Its compressed bytes are damaged.
     #[error("{0}")]
     Damaged(DecodeError),
+    /// What it is broken up into cannot be written.
+    #[error(transparent)]
+    Unwritable(StoreError),
     /// It is not what the scanner saw.
     #[error("the object changed after it was listed; load again to load its new version")]
     Changed,
@@ -52,17 +57,24 @@ pub(crate) enum UnitEnd {
     Interrupted,
 }
 
+/// Where what a unit holds goes.
+#[derive(Debug)]
+pub(crate) enum To {
+    /// It is sent.
+    Server(Server),
+    /// It is written there, large Bundles broken up.
+    Place(Place),
+}
+
 /// What a unit's work needs besides the unit.
 #[derive(Debug)]
 pub(crate) struct UnitWork {
     pub(crate) ledger: Ledger,
     pub(crate) stores: Stores,
     pub(crate) events: Events,
-    pub(crate) sender: Arc<Sender>,
+    pub(crate) to: To,
     pub(crate) settings: LoadSettings,
     pub(crate) memory: Memory,
-    /// Resources to a batch, as far as the server takes batches.
-    pub(crate) batch: usize,
     pub(crate) stats: Arc<Stats>,
     /// No new requests once stopped; those in flight are awaited and recorded.
     pub(crate) stops: Stops,
@@ -87,7 +99,8 @@ impl UnitWork {
         let store = self.stores.open(&unit.source.clone().unwrap_or_default())?;
         ensure_unchanged(&*store, &object).await?;
         let range = unit.range.unwrap_or_default();
-        let stored = store.get(&object.key, range.start..range.end).await?;
+        // The last line goes on beyond the range.
+        let stored = store.get(&object.key, range.start..object.size).await?;
         let read = Arc::new(AtomicU64::new(0));
         let pieces = read::start(self.reading(unit, &object), stored, Arc::clone(&read));
         let recorder = Recorder::new(
@@ -99,7 +112,17 @@ impl UnitWork {
             self.seed,
         );
         let recording = recorder.start(self.settings.window(), Arc::clone(&read));
-        let sent = self.send_all(pieces, &recording).await;
+        let sent = match &self.to {
+            To::Server(server) => self.send_all(server, pieces, &recording).await,
+            To::Place(place) => {
+                let means = Means {
+                    settings: &self.settings,
+                    memory: &self.memory,
+                    stops: &self.stops,
+                };
+                breakup::write_all(unit, place, means, pieces, &recording).await
+            }
+        };
         let read_bytes = &self.stats.metrics().read_bytes;
         read_bytes.inc_by(read.load(Ordering::Relaxed));
         // A failed recording also ends the sending, so its reason comes first.
@@ -140,20 +163,38 @@ impl UnitWork {
             file_type: FileType::try_from(object.file_type).unwrap_or_default(),
             compression: Compression::try_from(object.compression).unwrap_or_default(),
             interaction: unit.interaction(),
+            share: share(unit, object),
             done,
-            batch: self.batch,
+            batch: self.batch(),
             batch_bytes: self.settings.batch_bytes,
+            transactions: matches!(&self.to, To::Server(server) if server.transactions),
+            memory: Some(self.memory.clone()),
+            stored_bytes: object.size,
             max_document_bytes: self.settings.max_document_bytes,
+            in_flight: self.settings.max_entries().map(|max| InFlight {
+                max,
+                names: PartNames::of(unit),
+            }),
+            whole: matches!(self.to, To::Place(_)),
+        }
+    }
+
+    /// Resources to a batch.
+    fn batch(&self) -> BatchSize {
+        match &self.to {
+            To::Server(server) => server.batch(),
+            To::Place(_) => BatchSize::Fixed(1),
         }
     }
 
     /// Sends piece by piece, several requests at a time; says how many lines and bytes there were.
     async fn send_all(
         &self,
+        server: &Server,
         mut pieces: mpsc::Receiver<Piece>,
         recording: &Recording,
     ) -> Result<(u64, u64), UnitEnd> {
-        let mut flight = Flight::new(Arc::clone(&self.sender), self.stops.clone());
+        let mut flight = Flight::new(Arc::clone(&server.sender), self.stops.clone());
         let result = loop {
             match self.next(&mut pieces, &mut flight, recording).await {
                 Ok(None) => {}
@@ -163,7 +204,9 @@ impl UnitWork {
         };
         // What is on the wire is awaited and recorded, however the reading ended.
         let landed = flight.land_all(recording).await;
-        result.and_then(|end| landed.map(|()| end))
+        let end = result.and_then(|end| landed.map(|()| end))?;
+        flight.send_deferred(self.batch().get(), recording).await?;
+        Ok(end)
     }
 
     /// Waits for the next thing to happen: a request's end, memory for the request that waits for it,
@@ -190,7 +233,7 @@ impl UnitWork {
                 flight.start(memory, recording).await?;
                 return Ok(None);
             }
-            piece = piece, if waiting.is_none() => piece,
+            piece = piece, if waiting.is_none() && !flight.is_ahead() => piece,
         };
         match piece {
             Some(Piece::Request(request)) => flight.wait(request, place),
@@ -203,9 +246,24 @@ impl UnitWork {
             }) => return Ok(Some((lines, decoded_bytes))),
             Some(Piece::Broken(DecodeError::Store(e))) => return Err(UnitEnd::Unreadable(e)),
             Some(Piece::Broken(damage)) => return Err(UnitEnd::Damaged(damage)),
-            None => return Err(UnitEnd::ReaderFailed),
+            Some(Piece::Document(_)) | None => return Err(UnitEnd::ReaderFailed),
         }
         Ok(None)
+    }
+}
+
+/// Compressed objects are in one piece.
+fn share(unit: &Unit, object: &ObjectVersion) -> Share {
+    match unit.range {
+        Some(range) if range.start > 0 || range.end < object.size => Share {
+            begins_inside: range.start > 0,
+            length: if range.end < object.size {
+                range.end - range.start
+            } else {
+                u64::MAX
+            },
+        },
+        _ => Share::WHOLE,
     }
 }
 

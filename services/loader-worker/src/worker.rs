@@ -4,30 +4,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use futures::FutureExt;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use stoker_proto::ledger::v1::{Disposition, RegisterWorkerResponse, Unit};
+use stoker_proto::common::v1::Target;
+use stoker_proto::ledger::v1::{BucketPath, Disposition, RegisterWorkerResponse, Unit, UnitLimit};
 use stoker_shared::clock::SharedClock;
 use stoker_shared::fhir::FhirConfig;
 use stoker_shared::health::Readiness;
 use stoker_shared::kafka::Events;
-use stoker_shared::object_store::{StoreError, Stores, host_name};
+use stoker_shared::object_store::{Place, StoreError, Stores, host_name};
 use stoker_shared::retry::Backoff;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use crate::config::LoadSettings;
 use crate::consequence::consequence;
 use crate::leases::{Guard, Leases};
+use crate::leasing::Calls;
 use crate::ledger::{Ledger, LedgerFault};
 use crate::memory::Memory;
 use crate::send::{Stop, Stops};
 use crate::stats::Stats;
-use crate::targets::{Server, TargetError, Targets};
-use crate::unit::UnitWork;
+use crate::targets::{TargetError, Targets};
+use crate::unit::{To, UnitWork};
 
 /// For outcomes to be committed and units to be handed back after the drain.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -106,6 +106,11 @@ pub struct Worker {
     pub reaches: Vec<String>,
     /// Works for these jobs only; for any when empty.
     pub job_ids: Vec<i64>,
+    /// Units of each file type at a time, in the place of `settings.units`: of types that are not named
+    /// none. When empty, only that setting counts.
+    pub limits: Vec<UnitLimit>,
+    /// Works on objects in these places only; on any when empty.
+    pub bucket_paths: Vec<BucketPath>,
     /// Told when the worker is known to the ledger.
     pub readiness: Readiness,
 }
@@ -207,31 +212,20 @@ impl Running {
     async fn work(self: Arc<Self>) -> Result<(), WorkerError> {
         let mut units: JoinSet<Result<(), WorkerError>> = JoinSet::new();
         let mut result = Ok(());
-        // A call for units is not dropped half way while work goes on: what it leased would wait
-        // for its lease to run out.
-        let mut leasing: Option<AbortOnDropHandle<Leased>> = None;
+        let mut calls = Calls::new(&self.worker.limits);
         while !self.stops.stop.is_cancelled() {
-            let held = self.leases.count();
-            let room = self.worker.settings.units().saturating_sub(held);
-            if leasing.is_none() && room > 0 {
-                let running = Arc::clone(&self);
-                let call = tokio::spawn(async move { running.lease(room).await });
-                leasing = Some(AbortOnDropHandle::new(call));
-            }
+            calls.start(&self);
             let trouble = tokio::select! {
                 biased;
                 () = self.stops.stop.cancelled() => break,
                 Some(ended) = units.join_next() => ended.map_err(Into::into).flatten().err(),
-                leased = end_of(&mut leasing) => {
-                    leasing = None;
-                    self.start_all(leased, &mut units).err()
-                }
+                leased = calls.next() => self.start_all(leased, &mut units).err(),
             };
             if let Some(trouble) = trouble {
                 result = self.face(trouble).await;
             }
         }
-        if let Some(Ok(leased)) = leasing.and_then(FutureExt::now_or_never) {
+        for leased in calls.last() {
             self.return_all(leased).await;
         }
         self.drain(units).await;
@@ -295,23 +289,20 @@ impl Running {
     /// Loads one unit; an error only when no other unit will fare better.
     async fn load(&self, unit: &Unit, guard: &Guard) -> Result<(), WorkerError> {
         let target = unit.target.clone().unwrap_or_default();
-        let asked = self
-            .stops
-            .stop
-            .run_until_cancelled(self.targets.server(&target));
-        let server = match asked.await {
-            Some(Ok(server)) => server,
+        let asked = self.stops.stop.run_until_cancelled(self.to(&target));
+        let to = match asked.await {
+            Some(Ok(to)) => to,
             Some(Err(e)) => {
                 let reason = e.to_string();
                 self.hand_back(unit, Disposition::Later, &reason).await;
-                return Err(e.into());
+                return Err(e);
             }
             None => {
                 self.hand_back(unit, Disposition::HandBack, "").await;
                 return Ok(());
             }
         };
-        let Err(end) = self.work_on(server, guard).load(unit).await else {
+        let Err(end) = self.work_on(to, guard).load(unit).await else {
             return Ok(());
         };
         if guard.held.lost.is_cancelled() {
@@ -327,15 +318,21 @@ impl Running {
         trouble.map_or(Ok(()), Err)
     }
 
-    fn work_on(&self, server: Server, guard: &Guard) -> UnitWork {
+    async fn to(&self, target: &Target) -> Result<To, WorkerError> {
+        if Place::is_one(&target.base_url) {
+            return Ok(To::Place(self.worker.stores.place(&target.base_url)?));
+        }
+        Ok(To::Server(self.targets.server(target).await?))
+    }
+
+    fn work_on(&self, to: To, guard: &Guard) -> UnitWork {
         let settings = self.worker.settings.clone();
         UnitWork {
             ledger: self.worker.ledger.clone(),
             stores: self.worker.stores.clone(),
             events: self.worker.events.clone(),
-            sender: server.sender,
+            to,
             memory: self.memory.clone(),
-            batch: if server.batch { settings.batch() } else { 1 },
             settings,
             stats: Arc::clone(&self.worker.stats),
             stops: Stops {
@@ -354,16 +351,5 @@ impl Running {
         if let Err(e) = self.worker.ledger.release(lease, disposition, reason).await {
             tracing::warn!(error = %e, "a unit could not be handed back; its lease will run out");
         }
-    }
-}
-
-/// Waits for a call for units; for ever when there is none.
-async fn end_of(leasing: &mut Option<AbortOnDropHandle<Leased>>) -> Leased {
-    match leasing {
-        Some(call) => match call.await {
-            Ok(leased) => leased,
-            Err(e) => Err(LedgerFault::Failed(e.to_string())),
-        },
-        None => std::future::pending().await,
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::keystore::JavaTls;
 use crate::secret::Secret;
 use crate::tls::ClientTls;
 
@@ -31,6 +32,10 @@ pub struct FhirConfig {
     pub client_key_file: Option<PathBuf>,
     /// Accepts any certificate the server shows. Only for servers that hold no real data.
     pub insecure_skip_verify: bool,
+    /// Trust as a Java client was told to have it, in the place of `ca_file` and
+    /// `insecure_skip_verify`; no key of the configuration.
+    #[serde(skip)]
+    pub java_tls: Option<JavaTls>,
     /// Longest wait for a connection.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
@@ -56,6 +61,7 @@ impl Default for FhirConfig {
             client_cert_file: None,
             client_key_file: None,
             insecure_skip_verify: false,
+            java_tls: None,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_mins(1),
             pool_max_idle: 256,
@@ -71,6 +77,7 @@ impl FhirConfig {
             client_cert_file: self.client_cert_file.clone(),
             client_key_file: self.client_key_file.clone(),
             insecure_skip_verify: self.insecure_skip_verify,
+            java: self.java_tls.clone(),
         }
     }
 }

@@ -131,5 +131,6 @@ fn files(config: &GrpcClientConfig) -> ClientTls {
         client_cert_file: config.client_cert_file.clone(),
         client_key_file: config.client_key_file.clone(),
         insecure_skip_verify: false,
+        java: None,
     }
 }

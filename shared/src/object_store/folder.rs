@@ -6,19 +6,23 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream::{BoxStream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{ByteStream, Listed, ObjectMeta, ObjectStore, StoreError};
+use super::{ByteStream, Listed, ObjectMeta, ObjectStore, StoreError, files};
+use crate::buffers::Buffers;
 
 /// The bucket name that the seed's schema gives to local files.
 pub const LOCAL_BUCKET: &str = ":local";
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 << 10;
+
+/// Chunks on their way to who takes them, about.
+const CHUNKS_KEPT: usize = 4;
 
 /// This machine's name, the `reach` of its local folders.
 pub fn host_name() -> String {
@@ -49,10 +53,9 @@ impl Folder {
 #[async_trait]
 impl ObjectStore for Folder {
     fn list(&self) -> BoxStream<'static, Result<Listed, StoreError>> {
-        let (items, listing) = mpsc::channel(1024);
         let root = self.root.clone();
-        tokio::task::spawn_blocking(move || walk(&root, &items));
-        ReceiverStream::new(listing).boxed()
+        let what = root.display().to_string();
+        listing(what, move |items| walk(&root, items))
     }
 
     async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
@@ -73,11 +76,41 @@ impl ObjectStore for Folder {
             what: "reader".to_owned(),
             source: std::io::Error::other(e),
         })??;
-        let (chunks, stream) = mpsc::channel(2);
+        let (chunks, stream) = mpsc::channel(1);
         let length = range.end.saturating_sub(range.start);
         tokio::task::spawn_blocking(move || read_chunks(file.take(length), &key, &chunks));
         Ok(ReceiverStream::new(stream).boxed())
     }
+
+    async fn put(&self, key: &str, body: Bytes, _content_type: &str) -> Result<(), StoreError> {
+        let (root, key) = (self.root.clone(), key.to_owned());
+        let what = key.clone();
+        let written = tokio::task::spawn_blocking(move || files::write(&root, &key, &body));
+        written.await.map_err(|e| StoreError::Unwritable {
+            what,
+            source: std::io::Error::other(e),
+        })?
+    }
+}
+
+/// What `walk` sends. One that panics ends the listing with an error: it must not look whole.
+fn listing(
+    what: String,
+    walk: impl FnOnce(&Items) + Send + 'static,
+) -> BoxStream<'static, Result<Listed, StoreError>> {
+    let (items, listing) = mpsc::channel(1024);
+    let walking = items.clone();
+    let walk = tokio::task::spawn_blocking(move || walk(&walking));
+    tokio::spawn(async move {
+        if let Err(e) = walk.await {
+            let reason = e.to_string();
+            // Nobody may listen any more.
+            let _ = items
+                .send(Err(StoreError::BrokenListing { what, reason }))
+                .await;
+        }
+    });
+    ReceiverStream::new(listing).boxed()
 }
 
 fn open_at(key: &str, start: u64) -> std::io::Result<File> {
@@ -89,11 +122,12 @@ fn open_at(key: &str, start: u64) -> std::io::Result<File> {
 }
 
 fn read_chunks(mut file: impl Read, key: &str, chunks: &mpsc::Sender<Result<Bytes, StoreError>>) {
+    let mut buffers = Buffers::new(CHUNK, CHUNKS_KEPT);
     loop {
-        let mut buffer = BytesMut::zeroed(CHUNK);
+        let mut buffer = buffers.take();
         let read = match fill(&mut file, &mut buffer) {
             Ok(0) => return,
-            Ok(n) => Ok(buffer.split_to(n).freeze()),
+            Ok(n) => Ok(buffers.give(buffer, n)),
             Err(e) => Err(StoreError::from_io(key, e)),
         };
         let failed = read.is_err();
@@ -285,6 +319,21 @@ mod tests {
             matches!(first, Err(StoreError::NotFound { .. })),
             "{first:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_walk_that_panics_is_no_whole_listing() {
+        let found: Vec<_> = listing("/in".to_owned(), |items| {
+            let one = list_file(Path::new("/"));
+            items.blocking_send(Ok(one)).unwrap();
+            panic!("a fault in the walk");
+        })
+        .collect()
+        .await;
+        assert_eq!(found.len(), 2);
+        let error = found[1].as_ref().unwrap_err();
+        assert!(matches!(error, StoreError::BrokenListing { .. }), "{error}");
+        assert!(error.to_string().starts_with("/in: the listing breaks off"));
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use stoker_proto::common::v1::Source;
 
+mod files;
 mod folder;
 mod s3;
 
@@ -83,9 +84,29 @@ pub enum StoreError {
         /// What it says.
         reason: String,
     },
+    /// IBM's IAM gives no token for the API key.
+    #[error(
+        "{what}: IBM's IAM does not accept the API key ({reason}); check iam_api_key, or cos.api.key, and that the key still exists"
+    )]
+    ApiKey {
+        /// URI.
+        what: String,
+        /// What it says.
+        reason: String,
+    },
+    /// IBM's IAM gives no answer, so that there is no token.
+    #[error(
+        "{what}: IBM's IAM cannot be asked for a token ({reason}); check iam_url and that it can be reached from here"
+    )]
+    NoToken {
+        /// URI.
+        what: String,
+        /// What the system says.
+        reason: String,
+    },
     /// The object store knows us, but does not let us do this.
     #[error(
-        "{what}: the object store refuses ({reason}); give the keys the right to list and read"
+        "{what}: the object store refuses ({reason}); give the keys the right to list, read and, where it is written to, write"
     )]
     Refused {
         /// URI.
@@ -112,6 +133,30 @@ pub enum StoreError {
     /// The settings for the object store cannot be used.
     #[error("{0}")]
     Settings(String),
+    /// A listing that breaks off, which must not be taken for a whole one.
+    #[error("{what}: the listing breaks off ({reason}); nothing after that is known, try again")]
+    BrokenListing {
+        /// Path or URI.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// A key that leads out of the folder it is to be written in.
+    #[error("{what}: its name leads out of the folder it is to be written to; rename it")]
+    Outside {
+        /// The key.
+        what: String,
+    },
+    /// Writing failed.
+    #[error(
+        "{what}: cannot be written: {source}; check the folder's rights and the space on its disk"
+    )]
+    Unwritable {
+        /// Path.
+        what: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
     /// Reading failed in another way.
     #[error("{what}: cannot be read: {source}")]
     Io {
@@ -142,6 +187,11 @@ impl StoreError {
             | Self::Denied { what }
             | Self::NoBucket { what }
             | Self::Credentials { what, .. }
+            | Self::ApiKey { what, .. }
+            | Self::NoToken { what, .. }
+            | Self::BrokenListing { what, .. }
+            | Self::Outside { what }
+            | Self::Unwritable { what, .. }
             | Self::Refused { what, .. }
             | Self::Changed { what }
             | Self::Unreachable { what, .. }
@@ -157,6 +207,8 @@ impl StoreError {
         matches!(
             self,
             Self::Credentials { .. }
+                | Self::ApiKey { .. }
+                | Self::NoToken { .. }
                 | Self::NoBucket { .. }
                 | Self::Settings(_)
                 | Self::Unreachable { .. }
@@ -165,7 +217,13 @@ impl StoreError {
 
     /// Whether the same call may succeed later.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Unreachable { .. })
+        matches!(
+            self,
+            Self::Io { .. }
+                | Self::Unreachable { .. }
+                | Self::NoToken { .. }
+                | Self::BrokenListing { .. }
+        )
     }
 }
 
@@ -184,6 +242,35 @@ pub trait ObjectStore: std::fmt::Debug + Send + Sync + 'static {
 
     /// Reads a range of an object's stored bytes, in chunks of at most 1 MiB.
     async fn get(&self, key: &str, range: Range<u64>) -> Result<ByteStream, StoreError>;
+
+    /// Writes a whole object, in place of one that is there. Who reads meanwhile, or after the process has
+    /// died in the middle of it, finds the old object or the new one, never a part. When it returns, the
+    /// object is durable.
+    async fn put(&self, key: &str, body: Bytes, content_type: &str) -> Result<(), StoreError>;
+}
+
+/// A place to write to: a store, and what every key in it begins with.
+#[derive(Debug, Clone)]
+pub struct Place {
+    store: Arc<dyn ObjectStore>,
+    prefix: String,
+}
+
+impl Place {
+    /// The key of an object whose name is relative to this place.
+    pub fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// The store it lies in; its keys are those of [`Place::key`].
+    pub fn store(&self) -> &dyn ObjectStore {
+        &*self.store
+    }
+
+    /// Whether this names a place to write to, and no server: `s3://…` or `file://…`.
+    pub fn is_one(uri: &str) -> bool {
+        uri.starts_with("s3://") || uri.starts_with("file://")
+    }
 }
 
 /// Opens sources; cloning shares the connections.
@@ -204,6 +291,26 @@ impl Stores {
         Self {
             s3: s3::Service::new(s3),
         }
+    }
+
+    /// Opens a place to write to, `s3://bucket/prefix` or `file:///folder`: what is written lies below
+    /// `prefix/`, or at the top of the bucket when there is no prefix. Does no I/O.
+    pub fn place(&self, uri: &str) -> Result<Place, StoreError> {
+        let store = self.open(&Source {
+            uri: uri.to_owned(),
+            reach: String::new(),
+        })?;
+        let rest = uri.split_once("://").map_or("", |(_, rest)| rest);
+        let prefix = match rest.split_once('/') {
+            Some(_) if uri.starts_with("file://") => rest,
+            Some((_, prefix)) => prefix,
+            None => "",
+        };
+        let mut prefix = prefix.trim_end_matches('/').to_owned();
+        if !prefix.is_empty() || uri.starts_with("file://") {
+            prefix.push('/');
+        }
+        Ok(Place { store, prefix })
     }
 
     /// Opens the store a source lies in. Does no I/O.

@@ -1,15 +1,18 @@
 //! Every command, file, query and table of options that the five seed documents print lies in
 //! `tests/seeds/`, a folder for each document, and does what its `index.json` says of it.
 //!
-//! A piece `works` or `works-differently` (then it is run here), is `replaced` (then the message that
+//! A piece `works` or `works-differently` (then it is run here, or by the module that `run_by` names), is `replaced` (then the message that
 //! names the replacement is asked for here) or is `waiting` for one of `capabilities.json` (then it
 //! must not work yet). `no_pieces` are lines that look like code and are none.
 //! `UPDATE=1 cargo test -p stoker-tests --test it seeds` writes `docs/seeds.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::fs;
 
-use self::documents::{capabilities, documents, folder, list, names_in, words};
+use stoker_tests::repository;
+
+use self::documents::{Piece, capabilities, documents, folder, list, names_in, words};
 
 mod documents;
 mod page;
@@ -118,15 +121,32 @@ fn what_the_index_says_of_each_piece_is_whole() {
             says_more || !["works-differently", "replaced"].contains(&status),
             "{name}: how?"
         );
-        let run = ["sql", "tables", "properties"].contains(&piece.get("kind"));
+        let here = ["sql", "tables", "properties"].contains(&piece.get("kind"));
+        let run = here || is_run_elsewhere(piece);
         let asked = status == "replaced" && !words(&piece.entry["try"]).is_empty();
         assert!(
             run || asked || status == "waiting",
-            "{name}: {status}, but nothing here runs it"
+            "{name}: {status}, but nothing runs it"
         );
         needed.insert(piece.get("for").to_owned());
     }
     for name in capabilities.keys() {
         assert!(needed.contains(name), "no piece waits for {name}");
     }
+}
+
+/// Whether the module of tests that is said to run a piece names it.
+fn is_run_elsewhere(piece: &Piece) -> bool {
+    let module = piece.get("run_by");
+    if module.is_empty() {
+        return false;
+    }
+    let path = repository::root().join(format!("tests/it/{module}.rs"));
+    let test = fs::read_to_string(path).unwrap();
+    assert!(
+        test.contains(piece.get("file")),
+        "{}: not in {module}",
+        piece.name
+    );
+    true
 }

@@ -1,6 +1,6 @@
 //! The ledger: reachable, with the rights to make and use its tables.
 
-use bucket_scanner::ledger::{self, LedgerOptions, LedgerUrl};
+use bucket_scanner::ledger::{self, JavaTool, LedgerOptions, LedgerUrl};
 use stoker_shared::clock::SystemClock;
 
 use super::clocks;
@@ -20,12 +20,26 @@ pub(super) async fn check(settings: Result<(LedgerUrl, LedgerOptions), Finding>)
         Ok(Err(error)) => return vec![Finding::error("ledger", error)],
         Ok(Ok(look)) => look,
     };
-    let tables = match look.tables {
-        Some(version) => format!("tables of version {version}"),
-        None => "no tables yet; the first load makes them".to_owned(),
+    let tables = match (look.tables, &look.java) {
+        (Some(version), _) => format!("tables of version {version}"),
+        (None, JavaTool::Adoptable) => {
+            "tables of fhir-bucket; the first load takes them over".to_owned()
+        }
+        (None, _) => "no tables yet; the first load makes them".to_owned(),
     };
     let detail = format!("{}, {}, {tables}", look.place, look.software);
     let mut findings = vec![Finding::ok("ledger", detail)];
+    if let JavaTool::Running(instances) = &look.java {
+        let detail = format!(
+            "fhir-bucket still runs on its tables: {}",
+            instances.join(", ")
+        );
+        findings.push(Finding::warn(
+            "ledger",
+            detail,
+            "stop it; it loads what Stoker loads too",
+        ));
+    }
     findings.extend(look.ahead.map(|ahead| clocks::compare("ledger", ahead)));
     findings
 }

@@ -3,7 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use stoker_proto::ledger::v1::{ListErrorsRequest, LoadError, ReadQuarantineRequest};
+use stoker_proto::common::v1::Interaction;
+use stoker_proto::ledger::v1::{
+    GetJobRequest, ListErrorsRequest, LoadError, ReadQuarantineRequest,
+};
 
 use super::{Client, sentence};
 use crate::output::Output;
@@ -20,6 +23,13 @@ pub(super) async fn errors(
         job_id,
         this_run: false,
     };
+    let job = client.get_job(GetJobRequest { job_id }).await;
+    let job = job.map_err(sentence)?.into_inner().job.unwrap_or_default();
+    let interaction = match job.interaction() {
+        Interaction::Create => "create",
+        Interaction::Update => "update",
+        Interaction::Auto | Interaction::Unspecified => "auto",
+    };
     let mut stream = client
         .list_errors(request)
         .await
@@ -32,7 +42,10 @@ pub(super) async fn errors(
             None
         };
         let line = if output.is_json() {
-            error_to_json(&error, input.as_deref()).to_string()
+            let mut value = error_to_json(&error, input.as_deref());
+            value["job_id"] = json!(job_id);
+            value["interaction"] = json!(interaction);
+            value.to_string()
         } else {
             error_text(&error, input.as_deref())
         };

@@ -1,5 +1,6 @@
 //! What a load is asked to do: the flags, laid over the configuration and checked.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use clap::ValueEnum;
 use clap::builder::NonEmptyStringValueParser;
 use loader_worker::config::Choice;
 use stoker_proto::common::v1::{Interaction, Source, Target};
+use stoker_proto::ledger::v1::{JobOptions, UnitLimit};
 use stoker_shared::config::{self, Load};
 use stoker_shared::grpc::GrpcClientConfig;
 
@@ -17,7 +19,7 @@ use crate::embedded::LedgerArgs;
 use crate::fhir_args::FhirArgs;
 use crate::s3_args::S3Args;
 use crate::server_args::ServerArgs;
-use crate::sources;
+use crate::{sources, targets};
 
 /// Load folders, files and buckets into a FHIR server
 ///
@@ -30,7 +32,8 @@ pub struct LoadArgs {
     /// Folders, files, or s3://bucket/prefix
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<String>,
-    /// Base URL of the FHIR server
+    /// Base URL of the FHIR server; or s3://bucket/prefix or a folder, where Bundles are broken up into
+    /// smaller ones
     #[arg(long, value_name = "URL")]
     to: String,
     #[command(flatten)]
@@ -56,6 +59,10 @@ pub struct LoadArgs {
     /// Requests at a time: auto or a number
     #[arg(long, value_name = "N")]
     concurrency: Option<Choice>,
+    /// Entries to a transaction or batch Bundle; a larger one is broken up into several that mean the same
+    /// [default: as many as there are; 100 when written to a bucket or folder]
+    #[arg(long, value_name = "N")]
+    max_bundle_entries: Option<NonZeroUsize>,
     /// How long the server may be away before the load stops [default: 10m]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     give_up_after: Option<Duration>,
@@ -74,6 +81,7 @@ const EXAMPLES: &str = "Examples:
   stoker load ./data --to https://fhir.example.org/r4 --report load.json --json
   stoker load /mnt/nas/data --shared-mount nas --to https://fhir.example.org/r4
   stoker load s3://bucket/in/ --server http://scanner:7701 --to https://fhir.example.org/r4
+  stoker load ./large --to s3://bucket/small --max-bundle-entries 100
   stoker load s3://bucket/in/ --s3-endpoint http://minio:9000 --to https://fhir.example.org/r4
 
 Exit codes: 0 everything is loaded · 1 could not run · 2 some inputs were rejected, in doubt or unreadable
@@ -91,7 +99,7 @@ pub enum Sending {
 }
 
 impl Sending {
-    pub(super) fn interaction(self) -> Interaction {
+    pub(crate) fn interaction(self) -> Interaction {
         match self {
             Self::Auto => Interaction::Auto,
             Self::Create => Interaction::Create,
@@ -107,18 +115,21 @@ impl Sending {
 
 /// Everything a load needs, checked.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) sources: Vec<Source>,
-    pub(super) target: Target,
-    pub(super) sending: Sending,
-    pub(super) reload: bool,
-    pub(super) scanner: bucket_scanner::Config,
-    pub(super) worker: loader_worker::Config,
-    pub(super) report: Option<PathBuf>,
+pub(in crate::commands) struct Plan {
+    pub(in crate::commands) sources: Vec<Source>,
+    pub(in crate::commands) target: Target,
+    pub(in crate::commands) sending: Sending,
+    pub(in crate::commands) reload: bool,
+    pub(in crate::commands) options: JobOptions,
+    /// Of the worker in this process.
+    pub(in crate::commands) limits: Vec<UnitLimit>,
+    pub(in crate::commands) scanner: bucket_scanner::Config,
+    pub(in crate::commands) worker: loader_worker::Config,
+    pub(in crate::commands) report: Option<PathBuf>,
     /// The running scanner whose services do the load; this process does, when none is named.
-    pub(super) server: Option<GrpcClientConfig>,
+    pub(in crate::commands) server: Option<GrpcClientConfig>,
     /// See [`LedgerArgs::again`].
-    pub(super) ledger_again: Option<String>,
+    pub(in crate::commands) ledger_again: Option<String>,
 }
 
 /// Lays the flags over the configuration.
@@ -132,6 +143,10 @@ pub(super) fn plan(args: LoadArgs, global: &Global) -> anyhow::Result<Plan> {
     let load = &mut worker.load;
     load.batch = args.batch.unwrap_or(load.batch);
     load.concurrency = args.concurrency.unwrap_or(load.concurrency);
+    load.max_bundle_entries = args
+        .max_bundle_entries
+        .map(NonZeroUsize::get)
+        .or(load.max_bundle_entries);
     load.give_up_after = args.give_up_after.unwrap_or(load.give_up_after);
     let tenant = args.fhir.tenant.clone().unwrap_or_default();
     worker.fhir = args.fhir.over(worker.fhir)?;
@@ -153,14 +168,14 @@ pub(super) fn plan(args: LoadArgs, global: &Global) -> anyhow::Result<Plan> {
     if let Some(path) = &args.report {
         check_report(path, &sources)?;
     }
+    let base_url = targets::parse(&args.to, &sources)?;
     Ok(Plan {
         sources,
-        target: Target {
-            base_url: args.to.trim_end_matches('/').to_owned(),
-            tenant,
-        },
+        target: Target { base_url, tenant },
         sending: args.interaction,
         reload: args.reload,
+        options: JobOptions::default(),
+        limits: Vec::new(),
         scanner,
         worker,
         report: args.report,

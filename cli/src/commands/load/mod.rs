@@ -15,11 +15,11 @@ use stoker_proto::common::v1::{Source, Target};
 use stoker_proto::ledger::v1::job_service_client::JobServiceClient;
 use stoker_proto::ledger::v1::{Job, JobState, StartJobRequest, WatchJobRequest};
 use stoker_shared::clock::{Clock, SystemClock};
-use stoker_shared::fhir::{FhirClient, FhirConfig};
+use stoker_shared::fhir::FhirClient;
 use stoker_shared::grpc::Channel;
 use stoker_shared::health::Readiness;
 use stoker_shared::kafka::Events;
-use stoker_shared::object_store::Stores;
+use stoker_shared::object_store::{Place, StoreError, Stores};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -38,9 +38,10 @@ mod gather;
 mod remote;
 mod report_file;
 
+pub(super) use args::Plan;
 pub use args::{LoadArgs, Sending};
 
-use args::{Plan, plan};
+use args::plan;
 use early::Early;
 use gather::gather;
 use report_file::ReportFile;
@@ -54,34 +55,51 @@ const STOPPING: &str =
 
 /// Runs the command.
 pub async fn run(args: LoadArgs, global: &Global, output: &Output) -> anyhow::Result<ExitCode> {
-    let started = SystemClock.now();
     let plan = plan(args, global)?;
-    if let Some(scanner) = &plan.server {
-        let progress = Progress::start(global.quiet || global.json);
-        return remote::run(&plan, scanner, started, progress, output).await;
+    let progress = || Progress::start(global.quiet || global.json);
+    match &plan.server {
+        Some(scanner) => remote::run(&plan, scanner, SystemClock.now(), progress(), output).await,
+        None => run_plan(&plan, progress, output).await,
     }
-    check_target(&plan.worker.fhir, &plan.target).await?;
+}
+
+/// Does a load in this process.
+pub(super) async fn run_plan(
+    plan: &Plan,
+    progress: impl FnOnce() -> Progress,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
+    let started = SystemClock.now();
+    check_target(&plan.worker, &plan.target).await?;
     // From here on a signal does not end the process, which has something to clean up.
     let signals = stoker_shared::service::signals()
         .context("signals cannot be received, so a load could not be stopped; try again")?;
     let file = plan.report.as_deref().map(ReportFile::begin).transpose()?;
     let mut load = Loading {
         embedded: Embedded::start(plan.scanner.clone()).await?,
-        plan: &plan,
+        plan,
         stats: Arc::new(Stats::new(WorkerMetrics::default())),
         jobs: BTreeMap::new(),
-        progress: Progress::start(global.quiet || global.json),
+        progress: progress(),
     };
     let early = load.run(signals, output).await?;
     load.progress.end();
     let client = load.embedded.jobs();
-    let facts = gather(client, load.jobs, &plan, &load.stats, started, early).await;
+    let facts = gather(client, load.jobs, plan, &load.stats, started, early).await;
     load.embedded.stop().await;
     tell(&Report::new(facts), file, output)
 }
 
-async fn check_target(fhir: &FhirConfig, target: &Target) -> anyhow::Result<()> {
-    let client = FhirClient::new(fhir, target, Arc::new(SystemClock))?;
+async fn check_target(worker: &loader_worker::Config, target: &Target) -> anyhow::Result<()> {
+    if Place::is_one(&target.base_url) {
+        let place = Stores::new(worker.s3.clone()).place(&target.base_url)?;
+        return match place.store().list().next().await {
+            // A folder is made with the first file in it.
+            None | Some(Ok(_) | Err(StoreError::NotFound { .. })) => Ok(()),
+            Some(Err(e)) => Err(e.into()),
+        };
+    }
+    let client = FhirClient::new(&worker.fhir, target, Arc::new(SystemClock))?;
     client.capabilities(TARGET_WAIT).await?;
     Ok(())
 }
@@ -201,6 +219,8 @@ impl Loading<'_> {
             reaches: self.plan.worker.shared_mounts.clone(),
             // What another interrupted load left open may be for another server.
             job_ids: self.jobs.keys().copied().collect(),
+            limits: self.plan.limits.clone(),
+            bucket_paths: Vec::new(),
             readiness: Readiness::default(),
         };
         tokio::spawn(worker.run(stop.clone()))
@@ -217,7 +237,7 @@ async fn start_job(
         target: Some(plan.target.clone()),
         interaction: plan.sending.interaction().into(),
         reload: plan.reload,
-        options: None,
+        options: Some(plan.options.clone()),
     };
     let answer = client.start_job(request).await;
     let answer = answer.map_err(sentence)?;
@@ -267,6 +287,7 @@ mod tests {
     use std::path::Path;
 
     use bucket_scanner::ledger::LedgerUrl;
+    use stoker_proto::ledger::v1::JobOptions;
 
     use super::*;
     use crate::sources;
@@ -284,6 +305,8 @@ mod tests {
             },
             sending: Sending::Auto,
             reload: false,
+            options: JobOptions::default(),
+            limits: Vec::new(),
             scanner: config,
             worker: loader_worker::Config::default(),
             report: None,

@@ -14,7 +14,9 @@ pub enum LedgerError {
         url: String,
     },
     /// The schema's name cannot be used.
-    #[error("{schema:?} cannot name a schema; use lower-case letters, digits and _ (at most 63)")]
+    #[error(
+        "{schema:?} cannot name a schema; use letters, digits and _ (at most 63), and let it not begin with a digit or pg_"
+    )]
     BadSchema {
         /// As given.
         schema: String,
@@ -155,13 +157,45 @@ pub enum LedgerError {
         /// Its version.
         version: String,
     },
-    /// Tables of the same names, not made by Stoker, are in the way.
+    /// Tables of the same names, made neither by Stoker nor by the Java fhir-bucket, are in the way.
     #[error(
-        "{place}: holds tables that Stoker did not make, maybe of the Java fhir-bucket; give another schema name"
+        "{place}: holds a table {table} that neither Stoker nor fhir-bucket made; give another schema name"
     )]
     ForeignTables {
         /// Path, or address and schema.
         place: String,
+        /// One of the tables.
+        table: &'static str,
+    },
+    /// Tables of the Java fhir-bucket, and an instance of it that may be at work.
+    #[error(
+        "{place}: fhir-bucket is running on its tables there ({instances}), and both at once would load objects twice; stop it and start Stoker a minute later, which then takes the tables over"
+    )]
+    JavaRunning {
+        /// Address and database.
+        place: String,
+        /// Its instances, with their hosts.
+        instances: String,
+    },
+    /// The Java fhir-bucket has not made all of its tables.
+    #[error(
+        "{place}: the making of fhir-bucket's tables there was not ended (version {version}); run `fhir-bucket --create-schema` once more, or drop the schema"
+    )]
+    JavaUnfinished {
+        /// Address and database.
+        place: String,
+        /// What it wrote of how far it came.
+        version: i64,
+    },
+    /// Something of others hangs on the tables of the Java fhir-bucket.
+    #[error(
+        "{place}: the tables of fhir-bucket cannot be taken over, since others hold on to them ({reason}); drop the views and foreign keys that do, and make them again after"
+    )]
+    JavaInUse {
+        /// Address and database.
+        place: String,
+        /// What PostgreSQL says.
+        reason: String,
     },
     /// A later release of Stoker made the ledger.
     #[error(

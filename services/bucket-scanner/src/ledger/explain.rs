@@ -66,6 +66,11 @@ fn message_of(error: &sqlx::Error) -> String {
 fn explain_postgres(place: String, error: sqlx::Error) -> LedgerError {
     use sqlx::Error;
     let reason = match &error {
+        // A certificate that is refused.
+        Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+            let reason = e.to_string();
+            return LedgerError::BadConnection { place, reason };
+        }
         Error::Io(e) => e.to_string(),
         Error::PoolTimedOut => "no connection in time".to_owned(),
         Error::Tls(e) | Error::Configuration(e) => {

@@ -16,6 +16,19 @@ pub struct LedgerLook {
     pub tables: Option<i64>,
     /// How far the database's clock is ahead of `clock`; none where it has none of its own.
     pub ahead: Option<TimeDelta>,
+    /// What is there of the Java fhir-bucket.
+    pub java: JavaTool,
+}
+
+/// What a ledger's place holds of the Java fhir-bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JavaTool {
+    /// Nothing to say anything of.
+    Nothing,
+    /// All of its tables, and no instance that runs: opening the ledger takes them over.
+    Adoptable,
+    /// Instances that still run, though their tables have been taken over.
+    Running(Vec<String>),
 }
 
 /// Whether a ledger could be opened and worked with, without making or changing anything of it.

@@ -16,17 +16,21 @@ use stoker_proto::ledger::v1::{
 use stoker_shared::clock::SharedClock;
 use stoker_shared::secret::Secret;
 
+mod adopt;
+mod connect;
+mod cut;
 mod error;
 mod explain;
 mod look;
 mod model;
 mod postgres;
+mod rows;
 mod sqlite;
 mod text;
 mod url;
 
 pub use error::LedgerError;
-pub use look::{LedgerLook, look};
+pub use look::{JavaTool, LedgerLook, look};
 pub use model::{
     Commit, ErrorCursor, ErrorPage, Finished, FinishedLoad, FoundObject, Issue, ObjectNews, Page,
     QuarantineCursor, QuarantinePage, Registered, Retried, Scan, StartJob, UnitCounts, is_over,
@@ -43,8 +47,13 @@ pub struct LedgerOptions {
     pub schema: String,
     /// PostgreSQL: the user's password, when the URL holds none.
     pub password: Option<Secret>,
+    /// PostgreSQL: connections of this process, at most; 2 at least.
+    pub connections: u32,
     /// How long a lease of a unit, and of a source being scanned, lasts unless renewed.
     pub lease: Duration,
+    /// Larger objects that may be read from their middle become several units of at most so many
+    /// bytes.
+    pub unit_bytes: u64,
 }
 
 impl Default for LedgerOptions {
@@ -52,7 +61,9 @@ impl Default for LedgerOptions {
         Self {
             schema: "fhirbucket".to_owned(),
             password: None,
+            connections: 16,
             lease: Duration::from_mins(1),
+            unit_bytes: 64 << 20,
         }
     }
 }
@@ -80,7 +91,7 @@ pub trait Ledger: Debug + Send + Sync + 'static {
     ///
     /// A job that had ended begins a new run; with `reload` it begins every object anew. A running
     /// one is joined. Either way what was left unfinished is taken up, parked units too, with all
-    /// attempts before it.
+    /// attempts before it. The options are those of the latest start.
     /// Died before: nothing is started. After: the scan loop finds the job; starting again joins.
     async fn start_job(&self, start: &StartJob) -> Result<i64, LedgerError>;
 
@@ -118,10 +129,15 @@ pub trait Ledger: Debug + Send + Sync + 'static {
 
     // The scanner.
 
-    /// Takes a source that a job wants listed, of those with reach `""` or one of `reaches`.
+    /// Takes a source that a job wants listed, or that jobs want planned from what is known of it, of
+    /// those with reach `""` or one of `reaches`.
     ///
     /// Died before: the source waits. After: it waits until the leave expires.
     async fn begin_scan(&self, reaches: &[String]) -> Result<Option<Scan>, LedgerError>;
+
+    /// The same, of the sources only that jobs want planned from what is known of them: for a process
+    /// that lists nothing.
+    async fn begin_known_scan(&self, reaches: &[String]) -> Result<Option<Scan>, LedgerError>;
 
     /// Registers a page of a listing and plans its loads for every running job of the source:
     /// a new object has version 1, a changed one the next version; unfinished units of older versions
@@ -130,6 +146,25 @@ pub trait Ledger: Debug + Send + Sync + 'static {
     ///
     /// Died before: the next scan lists the page again. After: so it does, and finds it unchanged.
     async fn register_page(&self, scan: &Scan, page: &Page) -> Result<Registered, LedgerError>;
+
+    /// Plans the loads of objects that are known of a scan's source, for the jobs that the scan is for:
+    /// some that come after the object of this id (0 at first). Answers where to go on; none after the
+    /// last. Also renews the leave.
+    ///
+    /// Died before: the next scan plans them. After: so it does, and finds them planned.
+    async fn register_known(
+        &self,
+        scan: &Scan,
+        after: i64,
+    ) -> Result<(Registered, Option<i64>), LedgerError>;
+
+    /// Plans the next version of objects that running jobs load again after some time
+    /// (`JobOptions.recycle_after_ms`), where it has passed since they were loaded; answers how many.
+    /// Other jobs of the source take an object's next version for what they have loaded, as long as
+    /// its content is the same.
+    ///
+    /// Died before or after: what is due is found at the next call.
+    async fn recycle(&self) -> Result<u64, LedgerError>;
 
     /// Ends a scan: jobs it was for go on to loading, or fail with `failure`.
     ///
@@ -159,10 +194,17 @@ pub trait Ledger: Debug + Send + Sync + 'static {
 
     /// Leases up to `max_units` units of running jobs (of `job_ids` only, unless that is empty) whose
     /// source has reach `""` or one of `reaches`: first those whose lease has expired, then open
-    /// ones, of the jobs least at work; none of `held_unit_ids`. Does not wait. Fails with
-    /// [`LedgerError::NotFound`] for a worker that is not known.
+    /// ones, of the jobs least at work; none of `held_unit_ids`, and no more than `limits` of a type,
+    /// of objects in `bucket_paths` only. Does not wait. Fails with [`LedgerError::NotFound`] for a
+    /// worker that is not known.
     ///
-    /// Died before: the units wait. After: they wait until the leases expire.
+    /// Unless the job is unordered, a unit waits until all of a lower wave are done or set aside, and
+    /// those above the first wave until the source is listed. What was begun under an earlier lease
+    /// and is not done is noted as an error of kind `REPEATED`, once.
+    ///
+    /// Died before: the units wait. After: they wait until the leases expire. The call does not wait for
+    /// PostgreSQL's disk: a server that fails may lose its last leases, and their units are open again.
+    /// A commit that is durable has all leases before it durable.
     async fn lease_units(&self, request: &LeaseUnitsRequest) -> Result<Vec<Unit>, LedgerError>;
 
     /// Extends leases; answers for each whether it still holds. May be repeated.
@@ -173,7 +215,8 @@ pub trait Ledger: Debug + Send + Sync + 'static {
     /// without ranges is never known as a repeat.
     ///
     /// Died before: the inputs are sent again under the next lease. After: they are not; the worker
-    /// that got no answer repeats the commit.
+    /// that got no answer repeats the commit. Commits and ends of units that come while one is being
+    /// written share the next transaction; each is answered after it, and none fails for another's sake.
     async fn commit_outcomes(&self, commit: &Commit) -> Result<(), LedgerError>;
 
     /// Ends a unit that was read to its end; with it its load, and its job, when they were waiting

@@ -1,7 +1,9 @@
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use stoker_proto::common::v1::{Compression, FileType, Interaction, Source, Target};
-use stoker_proto::ledger::v1::{CommitHeader, EntryOutcome, JobState, LoadError, QuarantinePart};
+use stoker_proto::ledger::v1::{
+    CommitHeader, EntryOutcome, JobOptions, JobState, LoadError, QuarantinePart,
+};
 
 /// What a person asks for when a load starts; see `JobService.StartJob`.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,15 +16,19 @@ pub struct StartJob {
     pub interaction: Interaction,
     /// Also what is loaded and unchanged.
     pub reload: bool,
+    /// What else holds for the job from now on.
+    pub options: JobOptions,
 }
 
-/// Leave to list a source and register what is there, until it expires.
+/// Leave to list a source and register what is there, or to plan what is known of it, until it expires.
 #[derive(Debug, Clone)]
 pub struct Scan {
     /// The source in the ledger.
     pub source_id: i64,
     /// The source to list.
     pub source: Source,
+    /// It is for jobs that load what is known of the source: nothing is to be listed.
+    pub known_only: bool,
     /// Proof of the leave.
     pub token: String,
 }
@@ -44,6 +50,8 @@ pub struct FoundObject {
     pub file_type: FileType,
     /// How its bytes are compressed.
     pub compression: Compression,
+    /// It is known to be of several zstd frames, at each of which reading can begin.
+    pub several_frames: bool,
 }
 
 /// A thing that a listing shows and nobody will load.
@@ -70,7 +78,7 @@ pub struct Page {
 
 impl Page {
     /// Objects that one page may hold: what one transaction registers.
-    pub const MAX_OBJECTS: usize = 500;
+    pub const MAX_OBJECTS: usize = 1000;
 }
 
 /// What registering a page changed.
@@ -106,6 +114,8 @@ pub struct Finished {
     pub load: Option<FinishedLoad>,
     /// The job, when it waited for nothing else.
     pub ended_job: Option<i64>,
+    /// It was the last of its job's wave, and units of the next can be leased.
+    pub wave_over: bool,
 }
 
 /// One version of an object, loaded to its end by one job.
@@ -161,15 +171,15 @@ pub struct UnitCounts {
 /// Where a list of errors goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorCursor {
-    /// After an input, or the start: load, offset, error.
-    Inputs(i64, i64, i64),
+    /// After an input, or the start: load, unit, offset, error.
+    Inputs(i64, i64, i64, i64),
     /// After the thing of this id that a scan saw and did not plan.
     Issues(i64),
 }
 
 impl ErrorCursor {
     /// Before the first.
-    pub const START: Self = Self::Inputs(0, 0, 0);
+    pub const START: Self = Self::Inputs(0, 0, 0, 0);
 }
 
 /// Some errors of a job, in order.
@@ -181,9 +191,10 @@ pub struct ErrorPage {
     pub next: Option<ErrorCursor>,
 }
 
-/// Where quarantined bytes go on: load, offset, error, part.
+/// Where quarantined bytes go on: load, unit, offset, error, part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuarantineCursor(
+    pub(super) i64,
     pub(super) i64,
     pub(super) i64,
     pub(super) i64,
@@ -192,7 +203,7 @@ pub struct QuarantineCursor(
 
 impl QuarantineCursor {
     /// Before the first.
-    pub const START: Self = Self(0, 0, 0, -1);
+    pub const START: Self = Self(0, 0, 0, 0, -1);
 }
 
 /// Some quarantined bytes of a job, in order.

@@ -1,7 +1,5 @@
 //! The ledger in a schema of a PostgreSQL database.
 
-use std::fs::File;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,20 +7,36 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection};
 use stoker_shared::clock::{Clock, SharedClock};
-use url::Url;
 
+use super::adopt::JavaScripts;
+use super::connect::{self, Connect};
 use super::error::LedgerError;
 use super::explain::Place;
-use super::{Ledger, LedgerLook, LedgerOptions, LedgerUrl};
+use super::rows::arrays as rows;
+use super::{Ledger, LedgerLook, LedgerOptions};
 
 type Db = sqlx::Postgres;
 type Pool = sqlx::PgPool;
 type Conn = sqlx::PgConnection;
 
 const BEGIN: &str = "BEGIN";
+/// For what may be lost when the server fails, until a later transaction is durable: all before it is then.
+const BEGIN_LOSABLE: &str = "BEGIN; SET LOCAL synchronous_commit = off";
+/// For many new rows: keeps the plan by which PostgreSQL looks up for each whether its references exist.
+const BEGIN_BULK: &str = "BEGIN; SET LOCAL plan_cache_mode = auto";
+/// A statement over many rows is one text whatever their number: kept, it is read only once.
+const KEEP_STATEMENTS: bool = true;
 const TABLES: &str = include_str!("../../migrations/postgres/0001_ledger.sql");
+const BULK: &str = include_str!("../../migrations/postgres/0006_bulk.sql");
 const TABLE_EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM information_schema.tables \
      WHERE table_schema = current_schema() AND table_name = $1)";
+
+const JAVA: Option<JavaScripts> = Some(JavaScripts {
+    missing: include_str!("../../migrations/postgres/adopt/missing.sql"),
+    not_owned: include_str!("../../migrations/postgres/adopt/not_owned.sql"),
+    set_aside: include_str!("../../migrations/postgres/adopt/set_aside.sql"),
+    take_over: include_str!("../../migrations/postgres/adopt/take_over.sql"),
+});
 
 macro_rules! lock {
     () => {
@@ -52,20 +66,17 @@ macro_rules! numbers_in {
 )]
 mod steps;
 
-const CONNECTIONS: u32 = 16;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// `server_version_num` of PostgreSQL 12.
 const OLDEST: i32 = 120_000;
-/// Parameters of a URL that name files; the first three as libpq spells them, the others as the
-/// driver takes them besides.
-const TLS_FILES: [&str; 7] = [
-    "sslrootcert",
-    "sslcert",
-    "sslkey",
-    "ssl-root-cert",
-    "ssl-ca",
-    "ssl-cert",
-    "ssl-key",
+/// What writes finds its rows by their keys, whatever the server believes of tables that a scan makes large
+/// in minutes; and it makes its plans for the tables as they are now.
+const BY_KEY: [(&str, &str); 5] = [
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+    ("plan_cache_mode", "force_custom_plan"),
 ];
 /// Any number, the same in every Stoker: makes processes that start together take turns.
 const MIGRATION_LOCK: i64 = 0x0053_544f_4b45_5201;
@@ -77,18 +88,24 @@ pub(super) async fn open(
     options: &LedgerOptions,
     clock: SharedClock,
 ) -> Result<Arc<dyn Ledger>, LedgerError> {
-    let (connect, place) = connect_options(url, options)?;
-    try_once(&connect, &place).await?;
-    let pool = PgPoolOptions::new()
-        .max_connections(CONNECTIONS)
-        .acquire_timeout(CONNECT_TIMEOUT)
-        .connect_lazy_with(connect);
-    let schema = &options.schema;
-    let ledger = steps::SqlLedger::new(pool.clone(), pool, clock, options, place);
+    let Connect { how, schema, place } = connect::to(url, options)?;
+    try_once(&how, &place).await?;
+    let readers = (options.connections / 4).max(1);
+    let writers = options.connections.saturating_sub(readers).max(1);
+    let read = pool(readers, how.clone());
+    let write = pool(writers, how.options(BY_KEY));
+    let ledger = steps::SqlLedger::new(write, read, clock, options, place);
     ledger
-        .migrate(async |conn: &mut Conn| make_schema(conn, schema).await)
+        .migrate(async |conn: &mut Conn| make_schema(conn, &schema).await)
         .await?;
     Ok(Arc::new(ledger))
+}
+
+fn pool(connections: u32, how: PgConnectOptions) -> Pool {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .connect_lazy_with(how)
 }
 
 /// Looks without changing anything.
@@ -97,11 +114,11 @@ pub(super) async fn look(
     options: &LedgerOptions,
     clock: &dyn Clock,
 ) -> Result<LedgerLook, LedgerError> {
-    let (connect, place) = connect_options(url, options)?;
-    try_once(&connect, &place).await?;
+    let Connect { how, schema, place } = connect::to(url, options)?;
+    try_once(&how, &place).await?;
     let seen = async {
-        let mut conn = Conn::connect_with(&connect).await?;
-        let seen = look_around(&mut conn, &options.schema, clock, &place).await?;
+        let mut conn = Conn::connect_with(&how).await?;
+        let seen = look_around(&mut conn, &schema, clock, &place).await?;
         conn.close().await?;
         Ok(seen)
     };
@@ -138,11 +155,13 @@ async fn look_around(
             reason,
         });
     }
+    let (tables, java) = steps::look_at_tables(conn, ours.naive_utc(), place).await?;
     Ok(LedgerLook {
         place: place.show(),
         software: format!("PostgreSQL {version}"),
-        tables: steps::look_at_tables(conn, place).await?,
+        tables,
         ahead: Some(theirs - ours),
+        java,
     })
 }
 
@@ -166,73 +185,6 @@ async fn missing_right(conn: &mut Conn, schema: &str) -> Result<Option<String>, 
     .fetch_one(conn)
     .await?;
     Ok(found)
-}
-
-fn connect_options(
-    url: &str,
-    options: &LedgerOptions,
-) -> Result<(PgConnectOptions, Place), LedgerError> {
-    let schema = checked_schema(&options.schema)?;
-    tls_files_are_there(url)?;
-    let shown = || LedgerUrl::Postgres(url.to_owned()).to_string();
-    let parsed = PgConnectOptions::from_str(url);
-    let mut connect = parsed
-        .map_err(|_| LedgerError::BadUrl { url: shown() })?
-        .application_name("stoker")
-        .options([("search_path", schema)]);
-    if let Some(password) = &options.password {
-        connect = connect.password(password.expose());
-    }
-    let place = Place::Postgres(address(&connect));
-    Ok((connect, place))
-}
-
-fn checked_schema(schema: &str) -> Result<&str, LedgerError> {
-    let mut letters = schema.bytes();
-    let first = letters
-        .next()
-        .is_some_and(|b| b.is_ascii_lowercase() || b == b'_');
-    let others = letters.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    if first && others && schema.len() <= 63 {
-        Ok(schema)
-    } else {
-        Err(LedgerError::BadSchema {
-            schema: schema.to_owned(),
-        })
-    }
-}
-
-/// The driver's own error for a missing file names none.
-fn tls_files_are_there(url: &str) -> Result<(), LedgerError> {
-    let Ok(url) = Url::parse(url) else {
-        return Ok(());
-    };
-    for (parameter, value) in url.query_pairs() {
-        let known = TLS_FILES.into_iter().find(|known| *known == parameter);
-        // A certificate may stand in the URL itself.
-        let Some(parameter) = known.filter(|_| !value.trim().starts_with("-----BEGIN")) else {
-            continue;
-        };
-        if let Err(e) = File::open(value.as_ref()) {
-            return Err(LedgerError::NoTlsFile {
-                parameter,
-                path: value.as_ref().into(),
-                reason: e.to_string(),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn address(connect: &PgConnectOptions) -> String {
-    let database = connect
-        .get_database()
-        .unwrap_or_else(|| connect.get_username());
-    format!(
-        "postgres://{}:{}/{database}",
-        connect.get_host(),
-        connect.get_port()
-    )
 }
 
 /// Connects once outside of the pool, which would hide why it fails behind a timeout.
@@ -314,14 +266,6 @@ mod tests {
                 error.contains(&format!("PostgreSQL {version} is too old")),
                 "{error}"
             );
-        }
-    }
-
-    #[test]
-    fn schema_names_are_checked() {
-        assert!(checked_schema("fhirbucket").is_ok());
-        for wrong in ["", "Fhir", "1a", "a b", "a\"b", &"x".repeat(64)] {
-            assert!(checked_schema(wrong).is_err(), "{wrong}");
         }
     }
 }

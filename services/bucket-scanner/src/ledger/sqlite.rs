@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::DateTime;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 use stoker_shared::clock::SharedClock;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::adopt::JavaScripts;
 use super::error::{LedgerError, is_busy};
 use super::explain::Place;
+use super::rows::values as rows;
 use super::{Ledger, LedgerLook, LedgerOptions};
 
 type Db = sqlx::Sqlite;
@@ -22,9 +25,17 @@ type Conn = sqlx::SqliteConnection;
 
 /// Takes the file's one write lock at once, so that a transaction never fails half-way for it.
 const BEGIN: &str = "BEGIN IMMEDIATE";
+const BEGIN_LOSABLE: &str = BEGIN;
+const BEGIN_BULK: &str = BEGIN;
+/// A statement over many rows is another text for every number of them.
+const KEEP_STATEMENTS: bool = false;
 const TABLES: &str = include_str!("../../migrations/sqlite/0001_ledger.sql");
+const BULK: &str = include_str!("../../migrations/sqlite/0006_bulk.sql");
 const TABLE_EXISTS: &str =
     "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1)";
+
+/// fhir-bucket keeps its tables in Derby or PostgreSQL.
+const JAVA: Option<JavaScripts> = None;
 
 // Rows need no locks of their own below the write lock.
 macro_rules! lock {
@@ -100,13 +111,15 @@ pub(super) async fn look(path: Option<&Path>) -> Result<LedgerLook, LedgerError>
         let version: String = sqlx::query_scalar("SELECT sqlite_version()")
             .fetch_one(&mut conn)
             .await?;
-        let tables = steps::look_at_tables(&mut conn, &place).await?;
+        let now = DateTime::UNIX_EPOCH.naive_utc();
+        let (tables, java) = steps::look_at_tables(&mut conn, now, &place).await?;
         conn.close().await?;
         Ok(LedgerLook {
             place: place.show(),
             software: format!("SQLite {version}"),
             tables,
             ahead: None,
+            java,
         })
     };
     seen.await.map_err(|e| place.explain(e))

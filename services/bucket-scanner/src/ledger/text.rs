@@ -76,6 +76,19 @@ impl Spelled for LoadErrorKind {
     const ALL: &'static [(Self, &'static str)] = &ERROR_KINDS;
 }
 
+/// Some of them in one column, with commas between.
+pub(super) fn spell_all<T: Spelled>(
+    values: impl IntoIterator<Item = T>,
+) -> Result<String, LedgerError> {
+    let spelled: Result<Vec<&str>, LedgerError> = values.into_iter().map(T::spell).collect();
+    Ok(spelled?.join(","))
+}
+
+/// Whether [`spell_all`] put this spelling there; of an empty list also that it put none.
+pub(super) fn all_or_has(list: &str, spelling: &str) -> bool {
+    list.is_empty() || list.split(',').any(|one| one == spelling)
+}
+
 /// A number for a column. What is beyond 2^63 cannot be a size or a count.
 pub(super) fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)

@@ -106,11 +106,11 @@ fn without_parameter(tail: &str) -> String {
     let parts: Vec<&str> = query
         .split('&')
         .map(|part| {
-            if part.starts_with("password=") {
-                "password=***"
-            } else {
-                part
-            }
+            let secret = ["password=***", "sslpassword=***"];
+            let found = secret
+                .into_iter()
+                .find(|s| part.starts_with(s.trim_end_matches('*')));
+            found.unwrap_or(part)
         })
         .collect();
     format!("{path}?{}", parts.join("&"))
@@ -153,6 +153,7 @@ mod tests {
             "postgres://ann:s@sec/ret@db/x",
             "postgres://ann:sec?password=ret@db/x",
             "mysql:ann:sec-ret@db/x",
+            "postgres://db/x?sslmode=require&sslpassword=sec-ret",
         ] {
             let shown = without_password(text);
             assert!(!shown.contains("sec") && !shown.contains("ret"), "{shown}");

@@ -44,6 +44,7 @@ impl JobService for Jobs {
             target: request.target.ok_or_else(|| missing("target"))?,
             interaction,
             reload: request.reload,
+            options: request.options.unwrap_or_default(),
         };
         check(&mut start, &self.reaches).map_err(Status::invalid_argument)?;
         let job_id = self

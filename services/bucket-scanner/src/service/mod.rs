@@ -1,12 +1,12 @@
 //! The ledger over gRPC.
 
-use stoker_proto::common::v1::{Interaction, Source};
+use stoker_proto::common::v1::{FileType, Interaction, Source};
 use stoker_shared::object_store::Stores;
 use stoker_shared::retry::Retry;
 use tonic::Status;
-use url::Url;
 
 mod jobs;
+mod target;
 mod watch;
 mod work;
 
@@ -58,22 +58,16 @@ pub(crate) fn check(start: &mut StartJob, reaches: &[String]) -> Result<(), Stri
     if start.interaction == Interaction::Unspecified {
         return Err("say how to send: auto, create or update".to_owned());
     }
-    let base_url = &mut start.target.base_url;
-    base_url.truncate(base_url.trim_end_matches('/').len());
-    let wrong = |why: &str| Err(format!("the target's base URL {why}"));
-    match Url::parse(base_url) {
-        Err(e) => wrong(&format!("is not one: {e}")),
-        Ok(url) if !matches!(url.scheme(), "http" | "https") => {
-            wrong("must begin with http:// or https://")
-        }
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-            wrong("must hold no user or password; workers have their own")
-        }
-        Ok(url) if url.query().is_some() || url.fragment().is_some() => {
-            wrong("must end with its path")
-        }
-        Ok(_) => Ok(()),
+    let types = &start.options.file_types;
+    if types.iter().any(|of| {
+        !matches!(
+            FileType::try_from(*of),
+            Ok(FileType::Json | FileType::Ndjson)
+        )
+    }) {
+        return Err("say which types of files to load: JSON, NDJSON, or none for all".to_owned());
     }
+    target::check(&start.source, &mut start.target.base_url)
 }
 
 /// PostgreSQL takes no U+0000, and its indexes no texts of more than about 2700 bytes in one row.
@@ -116,6 +110,7 @@ fn is_one_place(source: &Source) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use stoker_proto::common::v1::Target;
+    use stoker_proto::ledger::v1::JobOptions;
 
     use super::*;
 
@@ -131,6 +126,7 @@ mod tests {
             },
             interaction: Interaction::Auto,
             reload: false,
+            options: JobOptions::default(),
         }
     }
 
@@ -187,5 +183,11 @@ mod tests {
         let mut load = start("file:///a", "http://fhir");
         load.interaction = Interaction::Unspecified;
         assert!(check(&mut load, &["here".to_owned()]).is_err());
+        for unknown in [0, 77] {
+            let mut load = start("file:///a", "http://fhir");
+            load.options.file_types = vec![FileType::Json.into(), unknown];
+            let problem = check(&mut load, &here).unwrap_err();
+            assert!(problem.contains("types of files"), "{problem}");
+        }
     }
 }

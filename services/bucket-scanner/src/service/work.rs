@@ -134,7 +134,11 @@ impl WorkService for Work {
         } = request.into_inner();
         let lease = named(lease)?;
         let finished = self.ledger.finish_unit(&lease, lines, decoded_bytes).await;
-        self.announcer.finished(self.written(finished)?);
+        let finished = self.written(finished)?;
+        if finished.wave_over {
+            self.signals.work_planned();
+        }
+        self.announcer.finished(finished);
         Ok(Response::new(FinishUnitResponse {}))
     }
 

@@ -10,7 +10,10 @@ pub(crate) async fn a_job_goes_from_scanning_to_done(world: World) {
     let scan = world.begin_scan().await;
     assert_eq!(scan.source, start().source);
     let page = Page {
-        objects: vec![object("/data/a.ndjson", 100), object("/data/b.ndjson", 50)],
+        objects: vec![
+            object("/data/Organization.1.ndjson", 100),
+            object("/data/Organization.2.ndjson", 50),
+        ],
         ignored: 3,
         issues: vec![issue("/data/c.ndjson", "empty file, nothing to load")],
     };

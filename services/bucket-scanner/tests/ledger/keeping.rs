@@ -3,24 +3,13 @@
 use std::time::Duration;
 
 use bucket_scanner::ledger::{FoundObject, LedgerError, MAX_ATTEMPTS, Page, Retried, StartJob};
-use stoker_proto::common::v1::{Interaction, Target};
+use stoker_proto::common::v1::Interaction;
 use stoker_proto::ledger::v1::{Disposition, JobState};
 
-use crate::world::{World, commit, count, issue, lease_of, object, rejecting, start};
+use crate::world::{World, commit, count, issue, lease_of, object, other, rejecting, start};
 
 const AT_ONCE: Duration = Duration::ZERO;
 const INTERVAL: Duration = Duration::from_mins(5);
-
-/// The same source into another target.
-fn other() -> StartJob {
-    StartJob {
-        target: Target {
-            tenant: "b".to_owned(),
-            ..start().target
-        },
-        ..start()
-    }
-}
 
 async fn keep(world: &World, rest: Duration) -> bool {
     world.ledger.keep_loaded(&start(), rest).await.unwrap()
@@ -120,7 +109,7 @@ pub(crate) async fn a_listing_may_take_longer_than_the_pause_between_two(world: 
 
 pub(crate) async fn a_listing_tells_nothing_of_jobs_it_is_not_for(world: World) {
     let page = Page {
-        objects: vec![object("/data/a.ndjson", 100)],
+        objects: vec![object("/data/Organization.ndjson", 100)],
         ignored: 3,
         issues: vec![issue("/data/empty.json", "empty file")],
     };

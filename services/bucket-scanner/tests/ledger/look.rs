@@ -96,7 +96,7 @@ pub(crate) async fn a_unit_of_a_load_that_counts_no_more_is_not_leased(world: Wo
     let job = world.job_over(&objects).await;
     execute(
         &world,
-        "UPDATE resource_bundles SET version = 2 WHERE object_name = 'a.ndjson'; \
+        "UPDATE resource_bundles SET version = 2, content_version = 2 WHERE object_name = 'a.ndjson'; \
          UPDATE resource_bundle_loads SET latest = FALSE WHERE resource_bundle_id = \
            (SELECT resource_bundle_id FROM resource_bundles WHERE object_name = 'b.ndjson')",
     )

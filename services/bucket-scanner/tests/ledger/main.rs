@@ -5,6 +5,10 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod adopted;
+mod adopting;
+mod begun;
+mod database;
 mod errors;
 mod jobs;
 mod keeping;
@@ -12,9 +16,14 @@ mod look;
 mod model;
 mod objects;
 mod opening;
+mod options;
 mod outcomes;
 mod postgres;
 mod race;
+mod ranges;
+mod recycling;
+mod upgrade;
+mod waves;
 mod work;
 mod world;
 
@@ -118,10 +127,38 @@ conformance! {
     outcomes::done_ranges_reach_the_next_worker,
     outcomes::the_last_unit_ends_load_and_job,
     outcomes::many_units_end_at_once,
+    outcomes::of_commits_at_once_each_is_answered_for_itself,
+    outcomes::commits_of_one_unit_at_once_add_up,
+    outcomes::a_caller_that_goes_away_harms_nobody,
     errors::errors_are_listed_in_order,
     errors::what_cannot_be_read_counts_as_parked,
     errors::quarantine_comes_back_whole,
     errors::a_retry_takes_up_what_failed,
     errors::a_retry_waits_for_units_at_work,
     errors::errors_of_an_earlier_load_are_gone,
+    options::a_job_takes_only_its_file_types,
+    options::what_is_known_is_loaded_without_a_listing,
+    options::many_known_objects_are_planned_in_parts,
+    options::jobs_with_and_without_a_listing_share_a_source,
+    options::options_are_those_of_the_latest_start,
+    recycling::an_object_is_loaded_again_after_its_time,
+    recycling::other_jobs_do_not_load_again,
+    recycling::recycling_ends_with_its_job,
+    recycling::many_objects_are_recycled_in_parts,
+    waves::waves_come_one_after_the_other,
+    waves::only_the_first_wave_is_loaded_while_the_source_is_listed,
+    waves::what_is_set_aside_holds_nothing_up,
+    waves::an_unordered_job_has_no_waves,
+    waves::a_worker_takes_only_types_it_has_room_for,
+    waves::a_worker_takes_only_places_it_names,
+    ranges::a_large_object_is_shared,
+    ranges::what_cannot_be_read_from_its_middle_stays_whole,
+    ranges::a_load_ends_with_its_last_unit,
+    ranges::places_count_over_the_whole_object,
+    ranges::errors_of_a_shared_object_come_in_its_order,
+    ranges::a_retry_opens_only_units_with_errors,
+    ranges::a_changed_object_ends_all_its_units,
+    begun::what_was_begun_is_told_once,
+    begun::what_is_done_was_not_sent_twice,
+    begun::what_was_repeated_is_no_failure,
 }

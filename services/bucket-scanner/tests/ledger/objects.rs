@@ -148,9 +148,9 @@ pub(crate) async fn a_full_page_is_registered(world: World) {
     assert_eq!(
         registered,
         Registered {
-            new: 500,
+            new: 1000,
             changed: 0,
-            planned: 500,
+            planned: 1000,
             ..Registered::default()
         }
     );
@@ -166,12 +166,12 @@ pub(crate) async fn a_full_page_is_registered(world: World) {
         world.scan(&changed).await,
         Registered {
             new: 0,
-            changed: 500,
-            planned: 500,
+            changed: 1000,
+            planned: 1000,
             ..Registered::default()
         }
     );
-    assert_eq!(world.run(job).await.bytes, 5500);
+    assert_eq!(world.run(job).await.bytes, 11_000);
 }
 
 pub(crate) async fn a_source_has_one_scanner_at_a_time(world: World) {

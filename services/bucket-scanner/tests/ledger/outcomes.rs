@@ -1,9 +1,12 @@
 use std::sync::Arc;
+use std::time::Duration;
 
-use bucket_scanner::ledger::{Commit, LedgerError};
+use bucket_scanner::ledger::{Commit, LedgerError, QuarantineCursor};
 use bytes::Bytes;
+use futures::future::join_all;
 use stoker_proto::common::v1::ByteRange;
 use stoker_proto::ledger::v1::{EntryOutcome, JobState, LoadErrorKind, OutcomeKind, Unit};
+use tokio::time::timeout;
 
 use crate::world::{World, commit, count, lease_of, object, outcome, rejecting};
 
@@ -245,4 +248,86 @@ pub(crate) async fn many_units_end_at_once(world: World) {
         world.run(job).await.counts,
         [count("Patient", [60, 0, 0, 0])]
     );
+}
+
+/// Every third is good, every third under a lease that is lost, every third contradicts itself.
+pub(crate) async fn of_commits_at_once_each_is_answered_for_itself(world: World) {
+    let objects: Vec<_> = (0..60)
+        .map(|n| object(&format!("/data/{n}.json"), 1000))
+        .collect();
+    let job = world.job_over(&objects).await;
+    let worker = world.worker().await;
+    let units = world.lease(worker, 60).await;
+    let commits = units.iter().enumerate().map(|(n, unit)| {
+        let mut commit = rejecting(unit, 0..100, &[20, 40]);
+        for (offset, (_, data)) in [20, 40].into_iter().zip(&mut commit.quarantine) {
+            *data = Bytes::from(format!("{} {offset}", lease_of(unit).unit_id));
+        }
+        match n % 3 {
+            0 => {}
+            1 => commit.header.lease.as_mut().unwrap().token.push('x'),
+            _ => commit.outcomes[0].position = None,
+        }
+        let ledger = Arc::clone(&world.ledger);
+        async move { (n % 3, ledger.commit_outcomes(&commit).await) }
+    });
+    for (kind, answer) in join_all(commits).await {
+        match (kind, answer) {
+            (0, Ok(()))
+            | (1, Err(LedgerError::LeaseLost { .. }))
+            | (2, Err(LedgerError::BadCommit { .. })) => {}
+            (kind, answer) => panic!("{kind}: {answer:?}"),
+        }
+    }
+    let run = world.run(job).await;
+    assert_eq!((run.requests, run.bytes_done), (20, 2000));
+    assert_eq!(run.counts, [count("Patient", [0, 160, 40, 0])]);
+    let errors = world.errors(job, true).await;
+    assert_eq!(errors.len(), 40);
+    for error in errors {
+        // What is kept for an error is its own input.
+        let after = QuarantineCursor::START;
+        let kept = world.ledger.quarantine(job, error.error_id, after).await;
+        let kept = String::from_utf8(kept.unwrap().parts[0].data.to_vec()).unwrap();
+        let offset = error.position.unwrap().offset;
+        let unit = units
+            .iter()
+            .find(|unit| unit.object.as_ref().unwrap().key == error.key);
+        let unit_id = lease_of(unit.unwrap()).unit_id;
+        assert_eq!(kept, format!("{unit_id} {offset}"));
+    }
+}
+
+pub(crate) async fn commits_of_one_unit_at_once_add_up(world: World) {
+    let (job, unit) = one_unit(&world).await;
+    // Each range twice: the second is a repeat, whichever comes first.
+    let ranges = (0..40).map(|n| {
+        let start = n / 2 * 50;
+        let ledger = Arc::clone(&world.ledger);
+        let commit = rejecting(&unit, start..start + 50, &[start]);
+        async move { ledger.commit_outcomes(&commit).await }
+    });
+    for answer in join_all(ranges).await {
+        answer.unwrap();
+    }
+    let finishes = (0..3).map(|_| world.finish(&unit));
+    for answer in join_all(finishes).await {
+        answer.unwrap();
+    }
+    let run = world.run(job).await;
+    assert_eq!((run.requests, run.objects_done), (20, 1));
+    assert_eq!(run.counts, [count("Patient", [0, 80, 20, 0])]);
+    assert_eq!(world.errors(job, true).await.len(), 20);
+    assert_eq!(world.state(job).await, JobState::Done);
+}
+
+pub(crate) async fn a_caller_that_goes_away_harms_nobody(world: World) {
+    let (job, unit) = one_unit(&world).await;
+    let commit = rejecting(&unit, 0..50, &[20]);
+    let gone = timeout(Duration::ZERO, world.ledger.commit_outcomes(&commit)).await;
+    assert!(gone.is_err(), "{gone:?}");
+    // Whether it was written or not, it counts once when it is repeated.
+    world.ledger.commit_outcomes(&commit).await.unwrap();
+    assert_eq!(world.run(job).await.requests, 1);
+    assert_eq!(world.errors(job, true).await.len(), 1);
 }

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use bucket_scanner::ledger::{self, LedgerError, LedgerOptions, LedgerUrl};
+use bucket_scanner::ledger::{self, LedgerError, LedgerOptions, LedgerUrl, StartJob};
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Row};
-use stoker_proto::ledger::v1::OutcomeKind;
+use stoker_proto::common::v1::Interaction;
+use stoker_proto::ledger::v1::{EntryOutcome, OutcomeKind, Unit};
 use stoker_shared::clock::SystemClock;
 use stoker_shared::retry::Retry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::opening::{open, open_at_once};
-use crate::world::{Database, World, commit, count, object, outcome, start};
+use crate::world::{Database, World, commit, count, key_of, object, outcome, start};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_processes_may_open_a_new_schema_at_once() {
@@ -221,48 +223,92 @@ SELECT loader_instance_id, substr(object_name, 1, 24) object_name, resource_type
    AND lr.run_seconds > 0
 ;";
 
+/// Of the query, in the order of name and type: instance, name, type, count, rate, duration.
+pub(crate) type Rate = (i64, String, String, i64, f64, f64);
+
+pub(crate) async fn rates(conn: &mut PgConnection) -> Vec<Rate> {
+    let path = "SET search_path=FHIRBUCKET,PUBLIC;";
+    sqlx::raw_sql(path).execute(&mut *conn).await.unwrap();
+    let rows = sqlx::raw_sql(ANALYTIC_QUERY).fetch_all(conn).await.unwrap();
+    let text = |row: &PgRow, column| row.get_unchecked::<String, _>(column);
+    let rate = |row: &PgRow| {
+        (
+            text(row, "loader_instance_id").parse().unwrap(),
+            text(row, "object_name"),
+            text(row, "resource_type"),
+            text(row, "resource_count").parse().unwrap(),
+            text(row, "resources_per_second").parse().unwrap(),
+            text(row, "bundle_duration").parse().unwrap(),
+        )
+    };
+    let mut rates: Vec<Rate> = rows.iter().map(rate).collect();
+    rates.sort_by(|a, b| (&a.1, &a.2).cmp(&(&b.1, &b.2)));
+    rates
+}
+
+/// One resource at each of these offsets, some seconds after the one before.
+async fn create(world: &World, unit: &Unit, of: &str, created: &[(u64, u64)]) {
+    for (offset, seconds) in created {
+        world.advance(*seconds);
+        let mut commit = commit(unit, *offset..*offset + 10);
+        commit.header.counts = vec![count(of, [1, 0, 0, 0])];
+        commit.outcomes = vec![EntryOutcome {
+            resource_type: of.to_owned(),
+            ..outcome(OutcomeKind::Created, *offset, None)
+        }];
+        world.ledger.commit_outcomes(&commit).await.unwrap();
+    }
+}
+
 #[tokio::test]
-async fn the_analytic_query_of_the_java_tool_runs() {
+async fn the_analytic_query_of_the_java_tool_gives_the_rates() {
     let database = Database::create().await;
     let world = World::on(&database).await;
+    let into = StartJob {
+        interaction: Interaction::Create,
+        ..start()
+    };
+    world.start(&into).await;
+    let long = "a-name-of-more-than-24-letters.ndjson";
+    let objects = ["short.ndjson", long, "unfinished.ndjson"];
     world
-        .job_over(&[object("/data/patients.ndjson", 100)])
+        .scan(&objects.map(|name| object(&format!("/data/{name}"), 100)))
         .await;
-    let worker = world.worker().await;
-    let unit = world.lease_one(worker).await;
-    for (offset, seconds) in [(0, 4), (10, 6)] {
-        let mut commit = commit(&unit, offset..offset + 10);
-        commit.header.counts = vec![count("Patient", [1, 0, 0, 0])];
-        commit.outcomes = vec![outcome(OutcomeKind::Created, offset, None)];
-        world.ledger.commit_outcomes(&commit).await.unwrap();
-        world.advance(seconds);
-    }
-    world.finish(&unit).await.unwrap();
+    let workers = [world.worker().await, world.worker().await];
+    let mut units = world.lease(workers[0], 2).await;
+    units.extend(world.lease(workers[1], 1).await);
+    let unit = |name: &str| units.iter().find(|u| key_of(u).ends_with(name)).unwrap();
+    let by = |name: &str| {
+        let first = units[..2].iter().any(|u| key_of(u).ends_with(name));
+        if first { workers[0] } else { workers[1] }
+    };
+    // 3 in 4 s, 2 in 8 s, and one at one time, which has no rate.
+    create(
+        &world,
+        unit("short.ndjson"),
+        "Patient",
+        &[(0, 1), (10, 1), (20, 3)],
+    )
+    .await;
+    create(&world, unit("short.ndjson"), "Observation", &[(30, 0)]).await;
+    create(&world, unit(long), "Encounter", &[(0, 0), (10, 8)]).await;
+    create(
+        &world,
+        unit("unfinished.ndjson"),
+        "Patient",
+        &[(0, 0), (10, 5)],
+    )
+    .await;
+    world.finish(unit("short.ndjson")).await.unwrap();
+    world.advance(2);
+    world.finish(unit(long)).await.unwrap();
     let mut conn = database.connect().await;
-    sqlx::raw_sql("SET search_path=FHIRBUCKET,PUBLIC;")
-        .execute(&mut conn)
-        .await
-        .unwrap();
-    let rows = sqlx::raw_sql(ANALYTIC_QUERY)
-        .fetch_all(&mut conn)
-        .await
-        .unwrap();
-    assert_eq!(rows.len(), 1);
-    assert_eq!(
-        rows[0].get_unchecked::<String, _>("loader_instance_id"),
-        worker.to_string()
-    );
-    assert_eq!(
-        rows[0].get_unchecked::<String, _>("object_name"),
-        "patients.ndjson"
-    );
-    assert_eq!(
-        rows[0].get_unchecked::<String, _>("resource_type"),
-        "Patient"
-    );
-    assert_eq!(rows[0].get_unchecked::<String, _>("resource_count"), "2");
-    let rate: String = rows[0].get_unchecked("resources_per_second");
-    assert!(rate.starts_with("0.5"), "2 resources in 4 s: {rate}");
-    let duration: String = rows[0].get_unchecked("bundle_duration");
-    assert!(duration.starts_with("10"), "{duration}");
+    let rate = |name: &str, shown: &str, of: &str, count, rate, took| {
+        (by(name), shown.to_owned(), of.to_owned(), count, rate, took)
+    };
+    let expected = [
+        rate(long, "a-name-of-more-than-24-l", "Encounter", 2, 0.25, 20.0),
+        rate("short.ndjson", "short.ndjson", "Patient", 3, 0.75, 18.0),
+    ];
+    assert_eq!(rates(&mut conn).await, expected);
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use bucket_scanner::ledger::{FoundObject, LedgerError, StartJob};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use stoker_proto::common::v1::Target;
-use stoker_proto::ledger::v1::{Disposition, JobState, Unit};
+use stoker_proto::common::v1::{ByteRange, Target};
+use stoker_proto::ledger::v1::{Disposition, JobOptions, JobState, Unit};
 
 use crate::look::ask;
-use crate::world::{World, commit, lease_of, modified, object, rejecting, start};
+use crate::world::{World, commit, lease_of, modified, rejecting, start, uncompressed};
 
 const OBJECTS: usize = 12;
 const ROUNDS: usize = 60;
@@ -20,6 +20,10 @@ fn targets() -> [StartJob; 2] {
         target: Target {
             tenant: "b".to_owned(),
             ..start().target
+        },
+        options: JobOptions {
+            recycle_after_ms: Some(3000),
+            ..JobOptions::default()
         },
         ..start()
     };
@@ -52,7 +56,8 @@ async fn work(world: Arc<World>, seed: u64) {
 async fn end(world: &World, unit: &Unit, choice: u32) {
     let ledger = &world.ledger;
     let size = unit.object.as_ref().unwrap().size;
-    let refused = rejecting(unit, 0..10, &[0]);
+    let mut refused = rejecting(unit, 0..10, &[0]);
+    refused.header.begun = vec![ByteRange { start: 10, end: 20 }];
     may_happen(ledger.commit_outcomes(&refused).await);
     let dispositions = [
         Disposition::HandBack,
@@ -69,9 +74,15 @@ async fn end(world: &World, unit: &Unit, choice: u32) {
 }
 
 fn objects(rng: &mut StdRng) -> Vec<FoundObject> {
-    let found = |n: usize| FoundObject {
-        last_modified: modified(rng.random_range(0..2)),
-        ..object(&format!("/data/{n}.ndjson"), 100)
+    // Of several waves, some of several units.
+    let found = |n: usize| {
+        let of = ["Organization", "Patient", "Encounter"];
+        let key = format!("/data/{n}.{}.ndjson", of[n % of.len()]);
+        let size = if n.is_multiple_of(4) { 130 << 20 } else { 100 };
+        FoundObject {
+            last_modified: modified(rng.random_range(0..2)),
+            ..uncompressed(&key, size)
+        }
     };
     (0..OBJECTS).map(found).collect()
 }
@@ -106,6 +117,9 @@ async fn interfere(world: Arc<World>, seed: u64) {
                 let job = world.start(&load).await;
                 world.ledger.cancel_job(job).await.unwrap();
             }
+            6 => {
+                world.ledger.recycle().await.unwrap();
+            }
             4 | 5 => {
                 let jobs = world.ledger.jobs().await.unwrap();
                 may_happen(world.ledger.retry_job(jobs[0].job_id).await);
@@ -129,13 +143,13 @@ const NEVER: [(&str, &str); 5] = [
          JOIN resource_bundle_loads l ON l.resource_bundle_load_id = u.resource_bundle_load_id \
          JOIN resource_bundles b ON b.resource_bundle_id = l.resource_bundle_id \
          WHERE u.state IN ('open', 'leased', 'parked', 'cancelled') \
-           AND NOT (l.latest AND l.version = b.version)",
+           AND NOT (l.latest AND l.version >= b.content_version)",
     ),
     (
         "loads whose units do not add up to the object",
         "SELECT CAST(COUNT(*) AS TEXT) FROM resource_bundle_loads l \
          JOIN resource_bundles b ON b.resource_bundle_id = l.resource_bundle_id \
-         WHERE l.latest AND l.version = b.version AND b.object_size <> \
+         WHERE l.latest AND l.version >= b.content_version AND b.object_size <> \
            (SELECT COALESCE(SUM(u.range_end - u.range_start), 0) FROM load_units u \
             WHERE u.resource_bundle_load_id = l.resource_bundle_load_id)",
     ),
@@ -177,7 +191,8 @@ pub(crate) async fn everybody_at_once_breaks_nothing(world: World) {
     let last = objects(&mut StdRng::seed_from_u64(1000));
     world.advance(1000);
     for load in targets() {
-        world.start(&load).await;
+        let options = JobOptions::default();
+        world.start(&StartJob { options, ..load }).await;
     }
     while let Some(scan) = world.ledger.begin_scan(&[]).await.unwrap() {
         world.register(&scan, &last).await.unwrap();

@@ -289,7 +289,7 @@ pub(crate) async fn units_go_only_where_they_can_be_read(world: World) {
     let own = ["host-a".to_owned()];
     let scan = world.ledger.begin_scan(&own).await.unwrap().unwrap();
     world
-        .register(&scan, &[object("/data/a.ndjson", 100)])
+        .register(&scan, &[object("/data/Organization.ndjson", 100)])
         .await
         .unwrap();
     let worker = world.worker().await;

@@ -11,13 +11,14 @@ use bucket_scanner::ledger::{
 };
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use stoker_proto::common::v1::{ByteRange, Compression, FileType, Interaction, Source, Target};
 use stoker_proto::ledger::v1::{
-    CommitHeader, EntryOutcome, Job, JobProgress, JobState, Lease, LeaseUnitsRequest, LoadError,
-    OutcomeKind, Position, RegisterWorkerRequest, TypeCount, Unit,
+    CommitHeader, EntryOutcome, Job, JobOptions, JobProgress, JobState, Lease, LeaseUnitsRequest,
+    LoadError, OutcomeKind, Position, RegisterWorkerRequest, TypeCount, Unit,
 };
 use stoker_shared::clock::{Clock, ManualClock};
+
+pub(crate) use crate::database::Database;
 
 /// A fresh ledger whose clock stands until moved.
 pub(crate) struct World {
@@ -211,6 +212,18 @@ pub(crate) fn start() -> StartJob {
         },
         interaction: Interaction::Auto,
         reload: false,
+        options: JobOptions::default(),
+    }
+}
+
+/// The same source into another target.
+pub(crate) fn other() -> StartJob {
+    StartJob {
+        target: Target {
+            tenant: "b".to_owned(),
+            ..start().target
+        },
+        ..start()
     }
 }
 
@@ -230,6 +243,14 @@ pub(crate) fn object(key: &str, size: u64) -> FoundObject {
         last_modified: modified(0),
         file_type: FileType::Ndjson,
         compression: Compression::Gzip,
+        several_frames: false,
+    }
+}
+
+pub(crate) fn uncompressed(key: &str, size: u64) -> FoundObject {
+    FoundObject {
+        compression: Compression::None,
+        ..object(key, size)
     }
 }
 
@@ -325,66 +346,4 @@ pub(crate) fn rejecting(unit: &Unit, range: Range<u64>, rejected: &[u64]) -> Com
             .push((index, Bytes::from(format!("input {offset}"))));
     }
     commit
-}
-
-/// A database of its own on the server that `STOKER_TEST_POSTGRES` names; dropped at the end.
-pub(crate) struct Database {
-    pub(crate) url: String,
-    server: String,
-    name: String,
-}
-
-impl Database {
-    pub(crate) async fn create() -> Self {
-        Self::create_as("").await
-    }
-
-    /// With more words of `CREATE DATABASE`.
-    pub(crate) async fn create_as(how: &str) -> Self {
-        let server = std::env::var("STOKER_TEST_POSTGRES").unwrap_or_else(|_| {
-            panic!(
-                "STOKER_TEST_POSTGRES is not set: run `make test`, or set it to the URL of a \
-                 PostgreSQL server on which the user may create databases"
-            )
-        });
-        let name = format!("ledger_{}", uuid::Uuid::new_v4().simple());
-        let mut conn = PgConnection::connect(&server).await.unwrap();
-        let create = format!("CREATE DATABASE {name} {how}");
-        sqlx::raw_sql(AssertSqlSafe(create))
-            .execute(&mut conn)
-            .await
-            .unwrap();
-        let (start, _) = server.rsplit_once("/postgres").unwrap_or((&server, ""));
-        Self {
-            url: format!("{start}/{name}"),
-            server,
-            name,
-        }
-    }
-
-    pub(crate) async fn connect(&self) -> PgConnection {
-        PgConnection::connect(&self.url).await.unwrap()
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        let server = self.server.clone();
-        // A runtime of its own: the test's cannot wait in a Drop.
-        let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            runtime.unwrap().block_on(async {
-                let mut conn = PgConnection::connect(&server).await.unwrap();
-                sqlx::raw_sql(AssertSqlSafe(drop))
-                    .execute(&mut conn)
-                    .await
-                    .unwrap();
-            });
-        });
-        let dropped = dropped.join();
-        assert!(dropped.is_ok() || std::thread::panicking());
-    }
 }

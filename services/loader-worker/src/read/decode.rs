@@ -2,9 +2,10 @@
 
 use std::io::{self, BufRead, Read};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use stoker_proto::common::v1::Compression;
+use stoker_shared::buffers::Buffers;
 use stoker_shared::object_store::StoreError;
 use tokio::sync::mpsc;
 
@@ -13,6 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Decoded bytes read at a time.
 const CHUNK: usize = 256 << 10;
+
+/// Chunks on their way to who takes them, about.
+const CHUNKS_KEPT: usize = 4;
 
 /// Why an object's decoded bytes ended early.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +95,33 @@ impl BufRead for Stored {
     }
 }
 
+/// Feeds decoded chunks to `emit` until the end, or until `emit` says false. Compression is taken off on a
+/// thread of its own, which works ahead of who takes the chunks; so it is for a blocking thread of a runtime.
+pub(super) fn decode_ahead(
+    stored: Stored,
+    compression: Compression,
+    mut emit: impl FnMut(Bytes) -> bool,
+) -> Result<(), DecodeError> {
+    if matches!(compression, Compression::None | Compression::Unspecified) {
+        return decode(stored, compression, emit);
+    }
+    let (decoded, mut chunks) = mpsc::channel(2);
+    let decoding = tokio::task::spawn_blocking(move || {
+        decode(stored, compression, |chunk| {
+            decoded.blocking_send(chunk).is_ok()
+        })
+    });
+    while let Some(chunk) = chunks.blocking_recv() {
+        if !emit(chunk) {
+            break;
+        }
+    }
+    drop(chunks);
+    let ended = tokio::runtime::Handle::current().block_on(decoding);
+    // A panic, which must not look like the end of the object.
+    ended.unwrap_or_else(|e| Err(DecodeError::Damaged(io::Error::other(e))))
+}
+
 /// Feeds decoded chunks to `emit` until the end, or until `emit` says false.
 pub(super) fn decode(
     mut stored: Stored,
@@ -117,8 +148,9 @@ pub(super) fn decode(
 }
 
 fn pump(mut decoder: impl Read, emit: &mut impl FnMut(Bytes) -> bool) -> io::Result<()> {
+    let mut buffers = Buffers::new(CHUNK, CHUNKS_KEPT);
     loop {
-        let mut buffer = BytesMut::zeroed(CHUNK);
+        let mut buffer = buffers.take();
         let mut filled = 0;
         let end = loop {
             match decoder.read(&mut buffer[filled..]) {
@@ -133,7 +165,7 @@ fn pump(mut decoder: impl Read, emit: &mut impl FnMut(Bytes) -> bool) -> io::Res
             }
         };
         // What was decoded before the damage is whole: it is loaded, and the damage named after it.
-        if filled > 0 && !emit(buffer.split_to(filled).freeze()) {
+        if filled > 0 && !emit(buffers.give(buffer, filled)) {
             return Ok(());
         }
         if end? {

@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,15 +12,18 @@ use serde_json::value::RawValue;
 use stoker_proto::common::v1::Interaction;
 
 use super::header::{self, BadInput, Header};
-use crate::input::{Ask, Input, OwnBundle, Place};
+use super::key::key_of;
+use crate::input::{Ask, FhirId, Input, OwnBundle, Place, Request};
 
 /// What one JSON text asks for.
 #[derive(Debug)]
 pub(super) enum Document {
-    /// Resources to group into batches: one, or those of a Bundle taken apart; each good or bad.
+    /// A resource to group into a batch, good or bad.
+    Resource(Result<Input, Rejected>),
+    /// Those of a Bundle taken apart.
     Resources(Vec<Result<Input, Rejected>>),
-    /// A transaction or batch that goes as it is, with its entries and the keys of what they write.
-    Bundle(OwnBundle, Vec<Input>, Vec<u64>),
+    /// A transaction or batch that goes as it is.
+    Bundle(Request),
 }
 
 /// An input that is not sent.
@@ -42,6 +44,8 @@ pub struct Rejected {
 pub(super) struct Documents {
     interaction: Interaction,
     types: HashMap<Box<str>, Arc<str>>,
+    /// The type asked for last: mostly the next too.
+    last_type: Arc<str>,
 }
 
 #[derive(Deserialize)]
@@ -84,6 +88,7 @@ impl Documents {
         Self {
             interaction,
             types: HashMap::new(),
+            last_type: "".into(),
         }
     }
 
@@ -96,15 +101,15 @@ impl Documents {
             },
             Ok(head) => {
                 let resource_type = self.intern(&head.resource_type);
-                let ask = self.ask(&head);
-                Document::Resources(vec![finish(json.clone(), place, resource_type, ask)])
+                let ask = self.ask(&head, json);
+                Document::Resource(finish(json.clone(), place, resource_type, ask))
             }
             Err(why) => self.refuse(json, place, why),
         }
     }
 
     fn refuse(&mut self, json: &Bytes, place: Place, why: BadInput) -> Document {
-        Document::Resources(vec![Err(self.reject(json.clone(), place, why))])
+        Document::Resource(Err(self.reject(json.clone(), place, why)))
     }
 
     fn bundle(&mut self, bundle: &Bundle<'_>, json: &Bytes, place: Place) -> Document {
@@ -127,13 +132,12 @@ impl Documents {
                 json: json.slice(bytes),
             }
         });
-        let entries = entries.collect();
+        let inputs = entries.collect();
         let own = OwnBundle {
             json: json.clone(),
             place,
-            transaction,
         };
-        Document::Bundle(own, entries, keys)
+        Document::Bundle(Request::own(own, transaction, inputs, keys))
     }
 
     /// The resources of a collection, searchset … one by one. Entries without a resource ask for nothing.
@@ -167,19 +171,21 @@ impl Documents {
         match head {
             Ok(head) => {
                 let resource_type = self.intern(&head.resource_type);
-                let ask = self.ask(&head);
+                let ask = self.ask(&head, &json);
                 finish(json.clone(), place, resource_type, ask)
             }
             Err(why) => Err(self.reject(json, place, why)),
         }
     }
 
-    fn ask(&self, head: &Header<'_>) -> Result<Ask, BadInput> {
+    fn ask(&self, head: &Header<'_>, json: &Bytes) -> Result<Ask, BadInput> {
         if self.interaction == Interaction::Create {
             return Ok(Ask::Post);
         }
         match head.id()? {
-            Some(id) => Ok(Ask::Put { id: id.into() }),
+            Some(id) => Ok(Ask::Put {
+                id: FhirId::read_from(json, id),
+            }),
             None if self.interaction == Interaction::Update => Err(BadInput::NoId),
             None => Ok(Ask::Post),
         }
@@ -237,12 +243,11 @@ impl Documents {
     }
 
     fn intern(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.types.get(name) {
-            return Arc::clone(known);
+        if *self.last_type != *name {
+            let known = self.types.entry(name.into());
+            self.last_type = Arc::clone(known.or_insert_with(|| name.into()));
         }
-        let shared: Arc<str> = name.into();
-        self.types.insert(name.into(), Arc::clone(&shared));
-        shared
+        Arc::clone(&self.last_type)
     }
 }
 
@@ -266,13 +271,6 @@ fn finish(
             why,
         }),
     }
-}
-
-/// Stands for `Type/id`; see [`Request::keys`](crate::input::Request::keys).
-pub(super) fn key_of(resource_type: &str, id: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (resource_type, id).hash(&mut hasher);
-    hasher.finish()
 }
 
 fn parse_bundle(json: &[u8]) -> Result<Bundle<'_>, BadInput> {
@@ -326,8 +324,10 @@ mod tests {
     }
 
     fn asks(document: Document) -> Vec<Result<Ask, String>> {
-        let Document::Resources(resources) = document else {
-            panic!("not taken as resources: {document:?}")
+        let resources = match document {
+            Document::Resource(resource) => vec![resource],
+            Document::Resources(resources) => resources,
+            Document::Bundle(_) => panic!("not taken as resources: {document:?}"),
         };
         resources
             .into_iter()
@@ -374,13 +374,14 @@ mod tests {
             {"resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient"}},
             {"resource":{"resourceType":"Basic"},"request":{"method":"POST","url":"Basic","ifNoneExist":"code=1"}},
             {"request":{"method":"DELETE","url":"Group/1"}}]}"#;
-        let Document::Bundle(own, entries, keys) = read(Interaction::Create, json) else {
+        let Document::Bundle(request) = read(Interaction::Create, json) else {
             panic!("taken apart")
         };
-        assert!(own.transaction);
-        assert_eq!(keys, [key_of("Group", "1")]);
-        assert_eq!(own.json, json);
-        let seen: Vec<_> = entries
+        assert!(request.transaction);
+        assert_eq!(request.keys, [key_of("Group", "1")]);
+        assert_eq!(request.body(), json);
+        let seen: Vec<_> = request
+            .inputs
             .iter()
             .map(|e| (&*e.resource_type, e.ask.repeatable()))
             .collect();

@@ -5,6 +5,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::skim;
+
+use crate::breakup::BreakupError;
+
 /// Why a text cannot be sent as a FHIR resource.
 #[derive(Debug, thiserror::Error)]
 pub enum BadInput {
@@ -43,6 +47,9 @@ pub enum BadInput {
     /// An entry of a Bundle that is none.
     #[error("not an entry of a Bundle: {0}")]
     BadEntry(serde_json::Error),
+    /// A Bundle with more entries than are allowed, which cannot be broken up.
+    #[error("more entries than max_bundle_entries allows, and {0}")]
+    TooManyEntries(BreakupError),
     /// A line or a file that is too long to be held in memory.
     #[error("longer than {limit} bytes; raise max_document_bytes to load it")]
     TooLong {
@@ -56,18 +63,32 @@ pub enum BadInput {
 pub(super) struct Header<'a> {
     /// FHIR type, letters only.
     pub(super) resource_type: Cow<'a, str>,
-    id: Option<&'a RawValue>,
+    id: Id<'a>,
+}
+
+#[derive(Debug)]
+enum Id<'a> {
+    None,
+    Plain(&'a str),
+    /// Not read yet: it may be of any kind.
+    Raw(&'a RawValue),
 }
 
 impl<'a> Header<'a> {
     /// The resource's id, checked: only who writes to it needs it to be one.
     pub(super) fn id(&self) -> Result<Option<Cow<'a, str>>, BadInput> {
-        let Some(raw) = self.id else {
-            return Ok(None);
+        let id = match self.id {
+            Id::None => return Ok(None),
+            Id::Plain(id) => Cow::Borrowed(id),
+            Id::Raw(raw) => match serde_json::from_str::<Text>(raw.get()) {
+                Ok(id) => id.0,
+                Err(_) => return Err(BadInput::OddId),
+            },
         };
-        match serde_json::from_str::<Text>(raw.get()) {
-            Ok(id) if is_fhir_id(&id.0) => Ok(Some(id.0)),
-            _ => Err(BadInput::OddId),
+        if is_fhir_id(&id) {
+            Ok(Some(id))
+        } else {
+            Err(BadInput::OddId)
         }
     }
 }
@@ -85,6 +106,26 @@ struct Fields<'a> {
 
 /// Reads the header of one resource; `json` has no white space around it.
 pub(super) fn parse(json: &[u8]) -> Result<Header<'_>, BadInput> {
+    match skimmed(json) {
+        Some(header) if is_type_name(&header.resource_type) => Ok(header),
+        _ => parse_any(json),
+    }
+}
+
+/// The header of a plain resource, as most are.
+fn skimmed(json: &[u8]) -> Option<Header<'_>> {
+    let found = skim::resource(json)?;
+    let text = |place| std::str::from_utf8(&json[place]).ok();
+    Some(Header {
+        resource_type: Cow::Borrowed(text(found.resource_type)?),
+        id: match found.id {
+            None => Id::None,
+            Some(place) => Id::Plain(text(place)?),
+        },
+    })
+}
+
+fn parse_any(json: &[u8]) -> Result<Header<'_>, BadInput> {
     // serde_json does not check the encoding of what it skips.
     let text = utf8(json)?;
     if !text.starts_with('{') {
@@ -98,7 +139,7 @@ pub(super) fn parse(json: &[u8]) -> Result<Header<'_>, BadInput> {
     }
     Ok(Header {
         resource_type,
-        id: fields.id,
+        id: fields.id.map_or(Id::None, Id::Raw),
     })
 }
 

@@ -36,16 +36,22 @@ impl Lines {
     }
 
     /// Takes the next chunk; calls `emit` for each line that ends in it. Stops early when `emit` says false.
-    pub(super) fn push(&mut self, mut chunk: Bytes, mut emit: impl FnMut(Line) -> bool) -> bool {
-        while let Some(at) = memchr::memchr(b'\n', &chunk) {
-            let head = chunk.split_to(at + 1);
-            let line = self.finish(head.slice(..at), 1);
+    pub(super) fn push(&mut self, chunk: &Bytes, mut emit: impl FnMut(Line) -> bool) -> bool {
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', chunk) {
+            let line = self.finish(chunk.slice(start..end), 1);
+            start = end + 1;
             if !emit(line) {
                 return false;
             }
         }
-        self.keep(&chunk);
+        self.keep(&chunk[start..]);
         true
+    }
+
+    /// Bytes of the last line so far that are kept.
+    pub(super) fn unfinished_bytes(&self) -> usize {
+        self.unfinished.len()
     }
 
     /// Ends the stream: the last line when it has no end mark.
@@ -101,7 +107,7 @@ mod tests {
         let mut lines = Lines::new(limit);
         let mut found = Vec::new();
         for chunk in chunks {
-            lines.push(Bytes::copy_from_slice(chunk), |line| {
+            lines.push(&Bytes::copy_from_slice(chunk), |line| {
                 found.push(line);
                 true
             });

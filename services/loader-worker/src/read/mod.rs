@@ -1,32 +1,41 @@
 //! Reads a unit: stored bytes → decoded chunks → lines or a document → requests.
 //!
-//! The work between the store and the network runs on one blocking thread, which bounded channels hold back
-//! when the server is slower than the disk.
+//! The work between the store and the network runs on a blocking thread, and on a second one where there is
+//! compression to take off; bounded channels hold them back when the server is slower than the disk.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use stoker_proto::common::v1::{Compression, FileType, Interaction};
+use stoker_proto::common::v1::FileType;
 use stoker_shared::object_store::ByteStream;
-use stoker_shared::ranges::RangeSet;
 use tokio::sync::mpsc;
 
 mod decode;
 mod document;
+pub mod frames;
+mod groups;
 mod header;
+mod key;
 mod lines;
+mod reading;
+mod room;
 
 pub use decode::DecodeError;
 pub use document::Rejected;
 pub use header::BadInput;
+pub use reading::{BatchSize, Reading, Share};
 
-use crate::input::{Ask, Input, OwnBundle, Place, Request};
+use crate::input::{Input, Place, Request};
 use decode::Stored;
-use document::{Document, Documents, key_of};
+pub(crate) use key::{KeySet, key_of};
+
+use document::{Document, Documents};
+use groups::{Groups, Limits};
 use lines::{Line, Lines};
+pub(crate) use room::Held;
+use room::Room;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -37,6 +46,8 @@ pub enum Piece {
     Request(Request),
     /// Not to be sent.
     Rejected(Vec<Rejected>),
+    /// A document as it is, to be written elsewhere.
+    Document(WholeDocument),
     /// The end, and what was seen on the way.
     End {
         /// Lines, blank ones included.
@@ -48,23 +59,22 @@ pub enum Piece {
     Broken(DecodeError),
 }
 
-/// How a unit is to be read.
+/// A line or a file that is one resource, often a Bundle.
 #[derive(Debug, Clone)]
-pub struct Reading {
-    /// JSON or NDJSON.
-    pub file_type: FileType,
-    /// Compression to take off.
-    pub compression: Compression,
-    /// How its resources are sent.
-    pub interaction: Interaction,
-    /// Decoded bytes that are settled: not to be sent again.
-    pub done: RangeSet,
-    /// Resources to a batch.
-    pub batch: usize,
-    /// Body bytes to a batch, about.
-    pub batch_bytes: usize,
-    /// Longest line or document held in memory.
-    pub max_document_bytes: usize,
+pub struct WholeDocument {
+    /// Its bytes, without white space around them.
+    pub json: Bytes,
+    /// Where it lies.
+    pub place: Place,
+    /// Its type.
+    pub resource_type: Arc<str>,
+    /// Memory that it takes until it is dropped.
+    pub(crate) _held: Option<Held>,
+}
+
+/// Whether a text is JSON and a FHIR resource as far as is looked.
+pub(crate) fn is_resource(json: &[u8]) -> bool {
+    header::parse(json).is_ok()
 }
 
 /// Starts reading; `read` counts stored bytes as they are taken. Dropping the receiver ends it.
@@ -73,7 +83,7 @@ pub fn start(
     mut stored: ByteStream,
     read: Arc<AtomicU64>,
 ) -> mpsc::Receiver<Piece> {
-    let (chunks, from_store) = mpsc::channel(2);
+    let (chunks, from_store) = mpsc::channel(1);
     tokio::spawn(async move {
         while let Some(chunk) = stored.next().await {
             if chunks.send(chunk).await.is_err() {
@@ -82,11 +92,11 @@ pub fn start(
         }
     });
     let (pieces, receiver) = mpsc::channel(2);
+    let stored = Stored::new(from_store, read);
     tokio::task::spawn_blocking(move || {
         let compression = reading.compression;
         let mut splitter = Splitter::new(reading, pieces);
-        let stored = Stored::new(from_store, read);
-        let decoded = decode::decode(stored, compression, |chunk| splitter.chunk(chunk));
+        let decoded = decode::decode_ahead(stored, compression, |chunk| splitter.chunk(&chunk));
         splitter.end(decoded);
     });
     receiver
@@ -98,24 +108,19 @@ struct Splitter {
     pieces: mpsc::Sender<Piece>,
     documents: Documents,
     lines: Lines,
+    room: Room,
     /// The whole content so far of a JSON file; `None` once it is too long.
     content: Option<BytesMut>,
     decoded: u64,
     line: u64,
     /// Start of the blank lines just passed: settled together with the line after them.
     blank_from: Option<u64>,
-    /// Puts and posts are never in one batch: a doubt about the posts would be one about the puts.
-    puts: Group,
-    posts: Group,
+    groups: Groups,
     open: bool,
-}
-
-/// Resources waiting to become one batch.
-#[derive(Default)]
-struct Group {
-    inputs: Vec<Input>,
-    keys: HashSet<u64>,
-    bytes: usize,
+    /// Within a line that began before the range.
+    before_first_line: bool,
+    /// The last line that is held has been read.
+    over: bool,
 }
 
 impl Splitter {
@@ -123,37 +128,57 @@ impl Splitter {
         Self {
             documents: Documents::new(reading.interaction),
             lines: Lines::new(reading.max_document_bytes),
+            room: Room::new(&reading),
             content: Some(BytesMut::new()),
             decoded: 0,
             line: 0,
             blank_from: None,
-            puts: Group::default(),
-            posts: Group::default(),
+            groups: Groups::new(Limits {
+                count: reading.batch.clone(),
+                bytes: reading.batch_bytes,
+                transactions: reading.transactions,
+            }),
             open: true,
+            before_first_line: reading.share.begins_inside,
+            over: false,
             reading,
             pieces,
         }
     }
 
     /// Whether to go on.
-    fn chunk(&mut self, chunk: Bytes) -> bool {
+    fn chunk(&mut self, chunk: &Bytes) -> bool {
         self.decoded += chunk.len() as u64;
         if self.reading.file_type == FileType::Json {
             let limit = self.reading.max_document_bytes;
-            let room = |c: &BytesMut| c.len() + chunk.len() <= limit;
-            if self.content.as_ref().is_some_and(room) {
+            let bytes = self.content.as_ref().map(|c| c.len() + chunk.len());
+            if bytes.is_some_and(|bytes| bytes <= limit) {
+                self.make_room(bytes.unwrap_or_default());
                 self.content
                     .iter_mut()
-                    .for_each(|c| c.extend_from_slice(&chunk));
+                    .for_each(|c| c.extend_from_slice(chunk));
             } else {
                 self.content = None;
+                self.room.leave();
             }
-            return true;
+            return self.open;
         }
         let mut lines = std::mem::replace(&mut self.lines, Lines::new(0));
         let go_on = lines.push(chunk, |line| self.line(line));
         self.lines = lines;
-        go_on
+        self.make_room(self.lines.unfinished_bytes());
+        // A line that goes all through the range is of a unit before.
+        self.over |= self.before_first_line && self.is_beyond(self.decoded);
+        go_on && !self.over
+    }
+
+    /// Waits for memory for a text that turns out to be long.
+    fn make_room(&mut self, bytes: usize) {
+        if self.room.is_short_for(bytes) {
+            // Long texts among these hold memory.
+            self.flush();
+            self.room.take(&self.pieces);
+        }
     }
 
     fn end(mut self, decoded: Result<(), DecodeError>) {
@@ -161,7 +186,9 @@ impl Splitter {
         if decoded.is_ok() {
             if self.reading.file_type == FileType::Json {
                 self.whole_file();
-            } else if let Some(last) = self.lines.end() {
+            } else if !self.over
+                && let Some(last) = self.lines.end()
+            {
                 self.line(last);
             }
         }
@@ -169,18 +196,23 @@ impl Splitter {
         self.emit(match decoded {
             Ok(()) => Piece::End {
                 lines: self.line,
-                decoded_bytes: self.decoded,
+                decoded_bytes: self.decoded.min(self.reading.share.length),
             },
             Err(e) => Piece::Broken(e),
         });
     }
 
     fn line(&mut self, line: Line) -> bool {
+        // The next line begins where this one ends.
+        self.over = self.is_beyond(line.end);
+        if std::mem::take(&mut self.before_first_line) {
+            return !self.over;
+        }
         let number = self.line;
         self.line += 1;
         if self.reading.done.covers(line.start..line.end) {
             self.blank_from = None;
-            return self.open;
+            return self.open && !self.over;
         }
         let whole = Place {
             bytes: line.start..line.end,
@@ -192,7 +224,12 @@ impl Splitter {
             None => self.too_long(whole),
             Some(bytes) => self.text(&bytes, whole),
         }
-        self.open
+        self.room.leave();
+        self.open && !self.over
+    }
+
+    fn is_beyond(&self, start: u64) -> bool {
+        start > self.reading.share.length
     }
 
     fn whole_file(&mut self) {
@@ -224,39 +261,96 @@ impl Splitter {
         }
         let start = whole.bytes.start + front as u64;
         whole.bytes = start..start + (back - front) as u64;
-        match self.documents.read(&text.slice(front..back), whole) {
-            Document::Bundle(own, entries, keys) => self.own_bundle(own, entries, keys),
-            Document::Resources(resources) => self.resources(resources),
+        let text = text.slice(front..back);
+        if self.reading.whole {
+            return self.whole_document(text, whole);
+        }
+        match self.documents.read(&text, whole) {
+            Document::Bundle(request) => self.own_bundles(request),
+            Document::Resource(resource) => self.resource(resource),
+            Document::Resources(resources) => {
+                for resource in resources {
+                    self.resource(resource);
+                }
+            }
         }
     }
 
-    fn own_bundle(&mut self, own: OwnBundle, mut entries: Vec<Input>, keys: Vec<u64>) {
-        self.flush();
-        let done = &self.reading.done;
-        if done.covers(own.place.bytes.clone()) {
+    fn whole_document(&mut self, json: Bytes, place: Place) {
+        if self.is_done(&place) {
             return;
         }
-        // What is left of a batch of the user's goes as a batch of its own.
-        let whole = entries.len();
-        if !own.transaction {
-            entries.retain(|e| !done.covers(e.place.bytes.clone()));
-        }
-        let bundle = (entries.len() == whole).then_some(own);
-        self.emit(Piece::Request(Request {
-            bundle,
-            inputs: entries,
-            keys,
-        }));
+        let read = header::parse(&json).map(|head| head.resource_type.as_ref().into());
+        let piece = match read {
+            Ok(resource_type) => Piece::Document(WholeDocument {
+                json,
+                place,
+                resource_type,
+                _held: self.room.held(),
+            }),
+            Err(why) => Piece::Rejected(vec![Rejected {
+                place,
+                json,
+                resource_type: "".into(),
+                why,
+            }]),
+        };
+        self.emit(piece);
     }
 
-    fn resources(&mut self, resources: Vec<Result<Input, Rejected>>) {
-        for resource in resources {
-            match resource {
-                Ok(input) if self.is_done(&input.place) => {}
-                Ok(input) => self.add(input),
-                Err(bad) if self.is_done(&bad.place) => {}
-                Err(bad) => self.emit(Piece::Rejected(vec![bad])),
+    fn own_bundles(&mut self, request: Request) {
+        let line = request.bundle.as_ref().map(|bundle| bundle.place.line);
+        let line = line.filter(|_| self.reading.file_type == FileType::Ndjson);
+        let broken = self.reading.in_flight.as_ref();
+        let broken = broken.map_or(Ok(None), |f| f.requests(&request, line));
+        match (broken, request.bundle.as_ref()) {
+            (Ok(Some(parts)), _) => parts.into_iter().for_each(|part| self.own_bundle(part)),
+            (Err(why), Some(bundle)) if !self.is_done(&bundle.place) => {
+                self.emit(Piece::Rejected(vec![Rejected {
+                    place: bundle.place.clone(),
+                    json: bundle.json.clone(),
+                    resource_type: "Bundle".into(),
+                    why: BadInput::TooManyEntries(why),
+                }]));
             }
+            (Err(_), _) => {}
+            (Ok(None), _) => self.own_bundle(request),
+        }
+    }
+
+    fn own_bundle(&mut self, mut request: Request) {
+        self.flush();
+        let done = &self.reading.done;
+        let is_done = |place: &Place| done.covers(place.bytes.clone());
+        if request.bundle.as_ref().is_some_and(|b| is_done(&b.place)) {
+            return;
+        }
+        // What is left of one that was taken apart goes as a Bundle of its own. Entries that refer to
+        // each other are done together or not at all.
+        let whole = request.inputs.len();
+        request.inputs.retain(|entry| !is_done(&entry.place));
+        if request.inputs.len() < whole {
+            request.bundle = None;
+        }
+        if whole > 0 && request.inputs.is_empty() {
+            return;
+        }
+        request.held = self.room.held();
+        self.emit(Piece::Request(request));
+    }
+
+    fn resource(&mut self, resource: Result<Input, Rejected>) {
+        match resource {
+            Ok(input) if self.is_done(&input.place) => {}
+            Ok(input) => {
+                let (open, pieces) = (&mut self.open, &self.pieces);
+                let held = self.room.held();
+                self.groups.add(input, held, |bundle| {
+                    send(open, pieces, Piece::Request(bundle));
+                });
+            }
+            Err(bad) if self.is_done(&bad.place) => {}
+            Err(bad) => self.emit(Piece::Rejected(vec![bad])),
         }
     }
 
@@ -276,54 +370,21 @@ impl Splitter {
         }]));
     }
 
-    /// Adds a resource to its batch; one that writes the same `Type/id` again starts the next.
-    fn add(&mut self, mut input: Input) {
-        let key = match &input.ask {
-            Ask::Put { id } => Some(key_of(&input.resource_type, id)),
-            _ => None,
-        };
-        let group = if key.is_some() {
-            &mut self.puts
-        } else {
-            &mut self.posts
-        };
-        let full = group.inputs.len() >= self.reading.batch
-            || group.bytes + input.json.len() > self.reading.batch_bytes;
-        let mut finished = Group::default();
-        if full || key.is_some_and(|k| group.keys.contains(&k)) {
-            finished = std::mem::take(group);
-        }
-        let last = group.inputs.last().map(|last| last.place.covers.end);
-        if last != Some(input.place.covers.start) {
-            // A part of a chunk keeps all of it: one line of a thousand must not keep a thousand.
-            input.json = Bytes::copy_from_slice(&input.json);
-        }
-        group.keys.extend(key);
-        group.bytes += input.json.len();
-        group.inputs.push(input);
-        self.send_group(finished);
-    }
-
-    /// Ends both batches.
+    /// Ends all Bundles.
     fn flush(&mut self) {
-        let (puts, posts) = (
-            std::mem::take(&mut self.puts),
-            std::mem::take(&mut self.posts),
-        );
-        self.send_group(puts);
-        self.send_group(posts);
-    }
-
-    fn send_group(&mut self, group: Group) {
-        if !group.inputs.is_empty() {
-            let keys = group.keys.into_iter().collect();
-            self.emit(Piece::Request(Request::group(group.inputs, keys)));
-        }
+        let (open, pieces) = (&mut self.open, &self.pieces);
+        self.groups
+            .flush(|bundle| send(open, pieces, Piece::Request(bundle)));
     }
 
     fn emit(&mut self, piece: Piece) {
-        self.open = self.open && self.pieces.blocking_send(piece).is_ok();
+        send(&mut self.open, &self.pieces, piece);
     }
+}
+
+/// Hands a piece over while somebody takes them.
+fn send(open: &mut bool, pieces: &mpsc::Sender<Piece>, piece: Piece) {
+    *open = *open && pieces.blocking_send(piece).is_ok();
 }
 
 #[cfg(test)]

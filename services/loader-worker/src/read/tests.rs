@@ -1,6 +1,8 @@
 use std::fmt::Write as _;
 
 use futures::StreamExt;
+use stoker_proto::common::v1::{Compression, Interaction};
+use stoker_shared::ranges::RangeSet;
 
 use super::*;
 
@@ -9,9 +11,15 @@ fn reading(file_type: FileType) -> Reading {
         file_type,
         compression: Compression::None,
         interaction: Interaction::Auto,
+        share: Share::WHOLE,
         done: RangeSet::new(),
-        batch: 3,
+        batch: BatchSize::Fixed(3),
         batch_bytes: 1 << 20,
+        transactions: true,
+        whole: false,
+        in_flight: None,
+        memory: None,
+        stored_bytes: u64::MAX,
         max_document_bytes: 1000,
     }
 }
@@ -55,6 +63,7 @@ fn outline(content: &[u8], pieces: &[Piece]) -> String {
                 lines,
                 decoded_bytes,
             } => write!(out, "end {lines} {decoded_bytes}").unwrap(),
+            Piece::Document(document) => write!(out, "[{}] ", document.place.line).unwrap(),
             Piece::Broken(e) => write!(out, "broken {e}").unwrap(),
         }
     }
@@ -174,4 +183,99 @@ async fn damage_is_told_after_what_was_whole() {
         matches!(found.last(), Some(Piece::Broken(DecodeError::Damaged(_)))),
         "{found:?}"
     );
+}
+
+/// The lines that a unit of the range `start..end` sends, and what it says at its end.
+async fn lines_of_range(content: &[u8], start: usize, end: usize) -> (Vec<u64>, Vec<u64>) {
+    let mut reading = reading(FileType::Ndjson);
+    reading.share = Share {
+        begins_inside: start > 0,
+        length: if end < content.len() {
+            (end - start) as u64
+        } else {
+            u64::MAX
+        },
+    };
+    let (mut starts, mut ended) = (Vec::new(), Vec::new());
+    for piece in pieces(reading, &content[start..]).await {
+        match piece {
+            Piece::Request(request) => starts.extend(
+                request
+                    .inputs
+                    .iter()
+                    .map(|input| start as u64 + input.place.bytes.start),
+            ),
+            Piece::End { lines, .. } => ended.push(lines),
+            other => panic!("{other:?}"),
+        }
+    }
+    starts.sort_unstable();
+    (starts, ended)
+}
+
+#[tokio::test]
+async fn ranges_that_cut_an_object_hold_each_line_once() {
+    let line = |n: usize| {
+        let id = "x".repeat(n % 7 + 1);
+        format!("{{\"resourceType\":\"Basic\",\"id\":\"{id}-{n}\"}}\n")
+    };
+    let content: String = (0..9).map(line).collect();
+    let content = content.trim_end().as_bytes();
+    let (all, _) = lines_of_range(content, 0, content.len()).await;
+    assert_eq!(all.len(), 9);
+    for first in 1..content.len() {
+        for second in [first + 1, first + 40, first + 97] {
+            let second = second.min(content.len());
+            let mut found = Vec::new();
+            let mut lines = 0;
+            for range in [0, first, second, content.len()].windows(2) {
+                let (starts, ended) = lines_of_range(content, range[0], range[1]).await;
+                lines += ended.iter().sum::<u64>();
+                found.extend(starts);
+            }
+            assert_eq!((&found, lines), (&all, 9), "cut at {first} and {second}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn long_texts_are_read_one_after_the_other_where_there_is_no_room_for_two() {
+    let long = |id: &str| {
+        let text = "y".repeat(2 << 20);
+        format!("{{\"resourceType\":\"Basic\",\"id\":\"{id}\",\"x\":\"{text}\"}}")
+    };
+    let memory = crate::memory::Memory::new(6 << 20);
+    let start = |content: String| {
+        let mut reading = reading(FileType::Ndjson);
+        reading.memory = Some(memory.clone());
+        reading.max_document_bytes = 3 << 20;
+        let chunks: Vec<_> = content
+            .as_bytes()
+            .chunks(256 << 10)
+            .map(|c| Ok(Bytes::copy_from_slice(c)))
+            .collect();
+        start(
+            reading,
+            futures::stream::iter(chunks).boxed(),
+            Arc::default(),
+        )
+    };
+    let lines = [long("a"), long("b")].join("\n");
+    let mut readers = [start(lines), start(long("c"))];
+    let [one, other] = &mut readers;
+    let (piece, waits) = tokio::select! {
+        piece = one.recv() => (piece, 1),
+        piece = other.recv() => (piece, 0),
+    };
+    let wait = std::time::Duration::from_millis(100);
+    let second = tokio::time::timeout(wait, readers[waits].recv()).await;
+    assert!(second.is_err(), "there is no room: {second:?}");
+    drop(piece);
+    let second = readers[waits].recv().await;
+    assert!(matches!(second, Some(Piece::Request(_))));
+    // Who waits for memory ends when nobody takes what it reads.
+    drop((second, readers));
+    let all = memory.take_to_read(usize::MAX);
+    let all = tokio::time::timeout(20 * wait, all).await;
+    assert!(all.is_ok(), "memory is held that nobody needs");
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use stoker_shared::fhir::{FhirError, FhirRequest, FhirResponse, Method};
+use stoker_shared::pace::{Answer, Permit};
 use tokio::sync::{MutexGuard, SemaphorePermit};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
@@ -35,7 +36,6 @@ impl Sender {
             result = self.send(&pending.request).instrument(span) => result,
             () = stops.abandon.cancelled() => return abandoned(&pending.request),
         };
-        drop(leave.permit);
         let elapsed = sent.elapsed();
         let status = result.as_ref().map_or(0, |r| r.status);
         self.stats.request(elapsed, status);
@@ -45,6 +45,11 @@ impl Sender {
         } else if leaves_doubt(&verdict) {
             self.health.doubt(sent);
         }
+        match pace(&verdict) {
+            Some(answer) => leave.place.done(answer),
+            None => drop(leave.place),
+        }
+        drop(leave.permit);
         drop(leave.alone);
         let ms = u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX);
         Ok((verdict, ms))
@@ -52,6 +57,7 @@ impl Sender {
 
     /// Waits for a free place on the wire, and until the server wants to hear from us.
     async fn leave_to_send(&self, request: &Request, stops: &Stops) -> Result<Leave<'_>, Stop> {
+        let places = self.bundle_cost.of(request);
         let in_doubt = || !request.repeatable() && self.health.doubted().is_some();
         loop {
             self.sleep_until(self.health.held_until(), stops).await?;
@@ -60,12 +66,18 @@ impl Sender {
             } else {
                 None
             };
-            let permit = until_stopped(stops, self.permits.acquire()).await?;
+            let permit = until_stopped(stops, self.permits.acquire_many(places)).await?;
             let permit = permit.map_err(|_| Stop::Shutdown)?;
+            let items = request.inputs.len();
+            let place = until_stopped(stops, self.pacer.acquire(items)).await?;
             // Things may have changed while others were ahead.
             let held = self.health.held_until() > Instant::now();
             if !held && (alone.is_some() || !in_doubt()) {
-                return Ok(Leave { permit, alone });
+                return Ok(Leave {
+                    place,
+                    permit,
+                    alone,
+                });
             }
         }
     }
@@ -136,6 +148,8 @@ const NO_SUCH_ID: &str = "stoker-asks-whether-reads-are-answered";
 /// Leave to send one request.
 struct Leave<'s> {
     /// A place on the wire.
+    place: Permit,
+    /// Places by its cost.
     permit: SemaphorePermit<'s>,
     /// See [`Sender::until_well`].
     alone: Option<MutexGuard<'s, ()>>,
@@ -180,6 +194,26 @@ fn did_its_work(verdict: &Verdict) -> bool {
         }),
         Verdict::Again(_) | Verdict::InDoubt(_) | Verdict::Stop(_) => false,
     }
+}
+
+/// What it tells of the server's pace, if anything.
+fn pace(verdict: &Verdict) -> Option<Answer> {
+    let again = |answer: &EntryVerdict| match answer {
+        EntryVerdict::Again { throttled, .. } => Some(*throttled),
+        _ => None,
+    };
+    Some(match verdict {
+        Verdict::Stop(_) => return None,
+        Verdict::Again(again) if again.throttled => Answer::Throttled {
+            retry_after: again.pause,
+        },
+        Verdict::Again(_) | Verdict::InDoubt(_) => Answer::Failed,
+        Verdict::Answered(answers) if answers.iter().any(|a| again(a) == Some(true)) => {
+            Answer::Throttled { retry_after: None }
+        }
+        Verdict::Answered(answers) if answers.iter().all(|a| again(a).is_some()) => Answer::Failed,
+        Verdict::Answered(_) | Verdict::Refused(_) | Verdict::OddTransaction(_) => Answer::Done,
+    })
 }
 
 /// The server may have acted or not, and was not to be asked again.

@@ -1,22 +1,26 @@
-//! Brings requests to an end: sends, waits, halves, until the fate of every input is known.
+//! Brings requests to an end: sends, waits, takes apart, until the fate of every input is known.
 //!
-//! What is safe to repeat is repeated; the rest ends "in doubt". A batch refused as a whole is halved until
-//! the bad input is alone.
+//! What is safe to repeat is repeated; the rest ends "in doubt". A Bundle refused as a whole is taken apart until
+//! the bad input is alone (`bisect.rs`).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use stoker_shared::fhir::FhirClient;
+use stoker_shared::pace::Pacer;
 use stoker_shared::retry::Backoff;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 mod attempt;
+mod bisect;
+mod cost;
+mod course;
 mod health;
+mod keys;
 mod pending;
 mod verdict;
 
@@ -24,9 +28,12 @@ pub use verdict::Stop;
 
 use crate::input::Request;
 use crate::leases::LeaseEnd;
-use crate::outcome::{Fate, Settled};
+use crate::outcome::Settled;
 use crate::stats::Stats;
-use health::{Failing, ServerHealth};
+use cost::BundleCost;
+use course::Course;
+use health::ServerHealth;
+pub(crate) use keys::{Keys, Writes};
 use pending::{Failure, Pending};
 use verdict::{Again, EntryVerdict, Verdict};
 
@@ -68,38 +75,70 @@ pub struct Stops {
 #[derive(Debug)]
 pub struct Sender {
     client: FhirClient,
-    permits: Arc<Semaphore>,
+    pacer: Pacer,
+    /// Places that Bundles of the user's take several of.
+    permits: Semaphore,
+    bundle_cost: BundleCost,
     health: ServerHealth,
     /// Held by the one that asks whether the server is well again.
     asking: Mutex<()>,
     patience: Patience,
     stats: Arc<Stats>,
     rng: Mutex<StdRng>,
+    keys: Keys,
 }
 
 impl Sender {
-    /// Sends with `client`, at most as many requests at a time as there are `permits`.
+    /// Sends with `client` as many requests at a time as `pacer` finds best, `most` at most.
     pub fn new(
         client: FhirClient,
-        permits: Arc<Semaphore>,
+        pacer: Pacer,
+        most: usize,
         patience: Patience,
         stats: Arc<Stats>,
         seed: u64,
     ) -> Self {
         Self {
             client,
-            permits,
+            pacer,
+            permits: Semaphore::new(most),
+            bundle_cost: BundleCost::ONE,
             health: ServerHealth::default(),
             asking: Mutex::default(),
             patience,
             stats,
             rng: Mutex::new(StdRng::seed_from_u64(seed)),
+            keys: Keys::default(),
         }
     }
 
-    /// Sends until every input is settled, or until it is clear that none will be. What was settled
-    /// before a stop is in the answer too.
-    pub async fn settle(&self, request: Request, stops: &Stops) -> (Settled, Option<Stop>) {
+    /// What it has learned of the server's pace.
+    pub(crate) fn pacer(&self) -> &Pacer {
+        &self.pacer
+    }
+
+    /// Has a Bundle of the user's take `factor` of the `places` there are for each of its entries: one at
+    /// least, all at most.
+    #[must_use]
+    pub fn with_bundle_cost(mut self, factor: f64, places: usize) -> Self {
+        self.bundle_cost = BundleCost::new(factor, places);
+        self
+    }
+
+    /// What requests under way to this server write, of whatever unit.
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Sends until every input is settled, or until it is clear that none will be. What is settled
+    /// while more is to be sent is handed to `parts` at once: it may take long until the rest is. What
+    /// was settled last, before a stop too, is the answer.
+    pub async fn settle(
+        &self,
+        request: Request,
+        stops: &Stops,
+        parts: &mpsc::Sender<Settled>,
+    ) -> (Settled, Option<Stop>) {
         let mut course = Course::default();
         course
             .waiting
@@ -107,6 +146,10 @@ impl Sender {
         while let Some(next) = course.waiting.pop_back() {
             if let Err(stop) = self.step(next, &mut course, stops).await {
                 return (course.settled, Some(stop));
+            }
+            if !course.waiting.is_empty() && !course.settled.done.is_empty() {
+                // Nobody to take it: nobody waits for the rest either.
+                let _ = parts.send(std::mem::take(&mut course.settled)).await;
             }
         }
         (course.settled, None)
@@ -127,17 +170,10 @@ impl Sender {
             Verdict::Answered(answers) => {
                 self.answered(pending, answers, ms, course, stops).await?;
             }
-            Verdict::Refused(_) if pending.request.can_be_halved() => {
-                let halves = pending.request.halves().into_iter().rev();
-                let halves = halves.map(|half| Pending::new(half, &self.patience));
-                course.waiting.extend(halves);
-            }
-            Verdict::Refused(why) => {
-                course.end(pending.request, || Fate::Rejected(why.clone()), ms);
-            }
+            Verdict::Refused(why) => course.refused(pending, &why, ms, &self.patience),
             Verdict::Again(again) => self.again(pending, again, ms, course, stops).await?,
             Verdict::InDoubt(why) | Verdict::OddTransaction(why) => {
-                course.end(pending.request, || Fate::InDoubt(why.clone()), ms);
+                course.in_doubt(pending, &why, ms, &self.patience);
             }
             Verdict::Stop(stop) => return Err(stop),
         }
@@ -162,34 +198,31 @@ impl Sender {
         let patience = self.patience.give_up_after;
         let away = self.health.away_for(pending.since()) >= patience;
         let waited_enough = !away && pending.waited() >= patience;
-        let mut later = Vec::new();
-        let mut last = String::new();
+        let (search, trouble) = (pending.search.take(), pending.trouble.take());
         if let (Some(bundle), true) = (&pending.request.bundle, pending.request.inputs.is_empty()) {
             course.settled.done.push(bundle.place.covers.clone());
         }
+        let mut later = Vec::new();
+        let mut last = String::new();
         for (input, answer) in pending.request.inputs.drain(..).zip(answers) {
-            let fate = match answer {
-                EntryVerdict::Created(id) => Fate::Created(id),
-                EntryVerdict::Updated => Fate::Updated,
+            match answer {
                 EntryVerdict::Again { why, throttled }
-                    if waited_enough || (hopeless && !throttled) =>
+                    if !waited_enough && (throttled || !hopeless) =>
                 {
-                    Fate::Rejected(why)
-                }
-                EntryVerdict::Again { why, .. } => {
                     later.push(input);
                     last = why.text;
-                    continue;
                 }
-                EntryVerdict::Refused(why) => Fate::Rejected(why),
-                EntryVerdict::InDoubt(why) => Fate::InDoubt(why),
-            };
-            course.settled.input(input, fate, ms);
+                answer => course.answered(input, answer, ms),
+            }
         }
         if !later.is_empty() {
             self.ensure_patience(pending.since(), &last)?;
             pending.request = Request::group(later, Vec::new());
             self.put_off(pending, None, course).await;
+        }
+        if let Some(mut search) = search {
+            search.taken();
+            course.go_on(search, trouble, &self.patience);
         }
         Ok(())
     }
@@ -205,20 +238,19 @@ impl Sender {
     ) -> Result<(), Stop> {
         pending.failed(again.failure(), &self.health);
         let to_blame = pending.is_to_blame(&self.patience) && !again.throttled;
-        if pending.request.can_be_halved() {
-            let suspect = pending.tried_enough(&self.patience) && !again.unavailable;
-            // Halving rejects nothing: in an outage the halves wait as the whole did.
-            if to_blame || suspect {
-                let whole = std::mem::replace(&mut pending.request, Request::group(vec![], vec![]));
-                let halves = whole.halves().into_iter().rev();
-                let halves = halves.map(|half| pending.half_of(half, &self.patience));
-                course.waiting.extend(halves);
-                return Ok(());
+        let suspect = pending.tried_enough(&self.patience) && !again.unavailable;
+        if pending.can_be_split() && (to_blame || suspect) {
+            // This rejects nothing: in an outage the parts wait as the whole did.
+            match course.take_apart(pending, &again.why, &self.patience) {
+                None => return Ok(()),
+                Some(of_a_piece) => pending = of_a_piece,
             }
-        } else if to_blame
-            || (!again.unavailable && self.is_hopeless(&mut pending, course, stops).await)
+        }
+        if !pending.can_be_split()
+            && (to_blame
+                || (!again.unavailable && self.is_hopeless(&mut pending, course, stops).await))
         {
-            course.end(pending.request, || Fate::Rejected(again.why.clone()), ms);
+            course.rejected(pending, &again.why, ms, &self.patience);
             return Ok(());
         }
         self.ensure_patience(pending.since(), &again.why.text)?;
@@ -304,30 +336,4 @@ fn failure_among(answers: &[EntryVerdict]) -> Option<Failure> {
         _ => None,
     });
     failures.max()
-}
-
-/// What one request has come to.
-#[derive(Default)]
-struct Course<'s> {
-    /// Parts still to be sent: the next at the back, those that pause at the front.
-    waiting: VecDeque<Pending>,
-    settled: Settled,
-    /// Held from the first error of the server's own on.
-    failing: Option<Failing<'s>>,
-}
-
-impl Course<'_> {
-    /// Gives every input of a request the same fate; a transaction is one input.
-    fn end(&mut self, request: Request, fate: impl Fn() -> Fate, ms: u32) {
-        match request.bundle {
-            Some(bundle) if bundle.transaction || request.inputs.is_empty() => {
-                self.settled.bundle(bundle, fate(), ms);
-            }
-            _ => {
-                for input in request.inputs {
-                    self.settled.input(input, fate(), ms);
-                }
-            }
-        }
-    }
 }

@@ -6,6 +6,7 @@ use stoker_shared::retry::Backoff;
 use tokio::time::Instant;
 
 use super::Patience;
+use super::bisect::Search;
 use super::health::ServerHealth;
 use crate::input::Request;
 
@@ -35,6 +36,19 @@ pub(super) struct Pending {
     troubled_since: Option<Instant>,
     /// The server answered a read since then.
     pub(super) reads_answered: bool,
+    /// The search that it is a part of.
+    pub(super) search: Option<Box<Search>>,
+    /// What the whole had been through when it was taken apart for troubling the server.
+    pub(super) trouble: Option<Trouble>,
+    /// It was tried to take it apart, in vain.
+    pub(super) of_a_piece: bool,
+}
+
+/// See [`Pending::trouble`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Trouble {
+    strikes: u32,
+    first_sent: Option<Instant>,
 }
 
 impl Pending {
@@ -49,16 +63,44 @@ impl Pending {
             watched_from: Instant::now(),
             troubled_since: None,
             reads_answered: false,
+            search: None,
+            trouble: None,
+            of_a_piece: false,
         }
     }
 
-    /// Half of a request that troubles the server. It is given two tries before it is halved again.
-    pub(super) fn half_of(&self, half: Request, patience: &Patience) -> Self {
-        Self {
-            tries: patience.attempts.saturating_sub(2),
+    /// The next part of a search. One of a request that troubles the server is given two tries before
+    /// it is taken apart further.
+    pub(super) fn part(
+        request: Request,
+        search: Box<Search>,
+        trouble: Option<Trouble>,
+        patience: &Patience,
+    ) -> Self {
+        let mut part = Self::new(request, patience);
+        part.search = Some(search);
+        part.trouble = trouble;
+        if let Some(trouble) = trouble {
+            part.tries = patience.attempts.saturating_sub(2);
+            part.strikes = trouble.strikes;
+            part.first_sent = trouble.first_sent;
+        }
+        part
+    }
+
+    /// What it has been through.
+    pub(super) fn trouble_so_far(&self) -> Trouble {
+        Trouble {
             strikes: self.strikes,
             first_sent: self.first_sent,
-            ..Self::new(half, patience)
+        }
+    }
+
+    /// Whether it may be possible to send parts of it by themselves.
+    pub(super) fn can_be_split(&self) -> bool {
+        match &self.search {
+            Some(search) => search.sent_several(),
+            None => self.request.inputs.len() > 1 && !self.of_a_piece,
         }
     }
 

@@ -11,6 +11,7 @@ use stoker_shared::fhir::{FhirError, FhirResponse, outcome};
 use super::pending::Failure;
 use crate::input::{Ask, Request};
 use crate::outcome::Refusal;
+use crate::skim;
 
 /// What to do about a whole request.
 #[derive(Debug)]
@@ -170,8 +171,11 @@ fn success(request: &Request, response: &FhirResponse) -> Verdict {
             _ => EntryVerdict::Updated,
         }]);
     }
+    if let Some(answers) = all_taken(request, &response.body) {
+        return Verdict::Answered(answers);
+    }
     match entries(request, &response.body) {
-        Ok(answers) if request.is_transaction() => one_fate(answers),
+        Ok(answers) if request.transaction => one_fate(answers),
         Ok(answers) => Verdict::Answered(answers),
         Err(text) => {
             let why = Refusal::new(response.status, text, Bytes::new());
@@ -187,6 +191,22 @@ fn success(request: &Request, response: &FhirResponse) -> Verdict {
             }
         }
     }
+}
+
+/// The answers, when every input was taken and nothing else matters of any answer.
+fn all_taken(request: &Request, body: &[u8]) -> Option<Vec<EntryVerdict>> {
+    let mut answers = Vec::with_capacity(request.inputs.len());
+    let mut inputs = request.inputs.iter();
+    skim::statuses(body, |status| {
+        let input = inputs.next()?;
+        answers.push(match (status, &input.ask) {
+            (201, Ask::Put { .. }) => EntryVerdict::Created(None),
+            (200 | 202..300, _) => EntryVerdict::Updated,
+            _ => return None,
+        });
+        Some(())
+    })?;
+    inputs.as_slice().is_empty().then_some(answers)
 }
 
 /// A transaction is taken as a whole or not at all, so its entries cannot fare differently.
@@ -409,12 +429,7 @@ mod tests {
     fn a_transaction_has_one_fate() {
         let body = r#"{"entry":[{"response":{"status":"201"}},{"response":{}}]}"#;
         let mut request = request(&[put(), put()]);
-        let place = request.inputs[0].place.clone();
-        request.bundle = Some(crate::input::OwnBundle {
-            json: Bytes::new(),
-            place,
-            transaction: true,
-        });
+        request.transaction = true;
         let found = judge(&request, Ok(answer(200, body)));
         assert!(
             matches!(&found, Verdict::OddTransaction(why) if why.text.contains("entry 1")),

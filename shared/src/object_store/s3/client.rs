@@ -14,6 +14,7 @@ use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
 
 use super::config::{S3Config, S3ConfigError};
+use super::tokens::Tokens;
 
 /// For services that care for no region, and what AWS itself takes for "none given".
 const DEFAULT_REGION: &str = "us-east-1";
@@ -24,17 +25,27 @@ const TRIES: u32 = 3;
 /// Longest pause between them.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
+/// A slower connection to the service is as good as none: 128 KiB/s.
+const SLOWEST_BYTES_PER_MS: usize = 128;
+
+/// A client made of resolved settings, and the tokens that its requests carry when it signs none.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) client: Client,
+    pub(super) config: S3Config,
+    pub(super) tokens: Option<Tokens>,
+}
+
 /// Makes a client. Reads files, and where no keys are given asks the places where AWS's tools find them.
-pub(super) async fn make(config: &S3Config) -> Result<Client, S3ConfigError> {
+pub(super) async fn make(config: &S3Config) -> Result<Made, S3ConfigError> {
     let config = config.resolved()?;
     let http = http(&config)?;
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(config.connect_timeout)
-        .read_timeout(config.read_timeout)
-        .build();
+    let tokens = Tokens::of(&config)?;
     let mut builder = aws_sdk_s3::config::Builder::new();
     let mut region = config.region.clone();
-    if let Some((access, secret)) = config.keys()? {
+    if let Some(tokens) = &tokens {
+        builder = builder.allow_no_auth().interceptor(tokens.bearer());
+    } else if let Some((access, secret)) = config.keys()? {
         let keys = Credentials::new(access, secret.expose(), None, None, "stoker");
         builder = builder.credentials_provider(keys);
     } else {
@@ -52,7 +63,7 @@ pub(super) async fn make(config: &S3Config) -> Result<Client, S3ConfigError> {
         .region(Region::new(region))
         .force_path_style(config.path_style.unwrap_or(config.endpoint.is_some()))
         .http_client(http)
-        .timeout_config(timeouts)
+        .timeout_config(timeouts(&config, 0))
         .retry_config(
             RetryConfig::standard()
                 .with_max_attempts(TRIES)
@@ -64,7 +75,23 @@ pub(super) async fn make(config: &S3Config) -> Result<Client, S3ConfigError> {
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .build();
-    Ok(Client::from_conf(built))
+    Ok(Made {
+        client: Client::from_conf(built),
+        config,
+        tokens,
+    })
+}
+
+/// How long a request that sends so many bytes may take: the clock runs while they are sent.
+pub(super) fn timeouts(config: &S3Config, bytes: usize) -> TimeoutConfig {
+    let sending = Duration::from_millis((bytes / SLOWEST_BYTES_PER_MS) as u64);
+    let mut timeouts = TimeoutConfig::builder()
+        .connect_timeout(config.connect_timeout)
+        .read_timeout(config.read_timeout + sending);
+    if let Some(limit) = config.request_timeout {
+        timeouts = timeouts.operation_attempt_timeout(limit + sending);
+    }
+    timeouts.build()
 }
 
 fn http(config: &S3Config) -> Result<SharedHttpClient, S3ConfigError> {

@@ -28,6 +28,14 @@ pub struct S3Config {
     pub secret_key: Option<Secret>,
     /// File that holds the secret key.
     pub secret_key_file: Option<PathBuf>,
+    /// API key of IBM Cloud's IAM: requests carry a token that is had for it, and no signature.
+    pub iam_api_key: Option<Secret>,
+    /// File that holds the API key.
+    pub iam_api_key_file: Option<PathBuf>,
+    /// Where tokens are had: IBM Cloud's public address unless given.
+    pub iam_url: Option<String>,
+    /// The instance of IBM Cloud Object Storage (a CRN or an id); needed only to make buckets and the like.
+    pub service_instance_id: Option<String>,
     /// PEM file of certificates trusted besides the system's.
     pub ca_file: Option<PathBuf>,
     /// Longest wait for a connection.
@@ -36,6 +44,9 @@ pub struct S3Config {
     /// Longest silence while an answer is awaited or read.
     #[serde(with = "humantime_serde")]
     pub read_timeout: Duration,
+    /// Longest time of one try of a request until its answer begins, when it is to be limited besides.
+    #[serde(with = "humantime_serde")]
+    pub request_timeout: Option<Duration>,
     /// Objects to a page of a listing, 1000 at most.
     pub max_keys: u16,
     /// How long a service that was reached may be away before reading or listing fails.
@@ -54,9 +65,14 @@ impl Default for S3Config {
             access_key: None,
             secret_key: None,
             secret_key_file: None,
+            iam_api_key: None,
+            iam_api_key_file: None,
+            iam_url: None,
+            service_instance_id: None,
             ca_file: None,
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_mins(1),
+            request_timeout: None,
             max_keys: 1000,
             give_up_after: Duration::from_mins(10),
             properties_file: None,
@@ -86,6 +102,12 @@ pub enum S3ConfigError {
     /// Half of a pair of keys.
     #[error("access_key and secret_key (or secret_key_file) go together; give both or none")]
     HalfKeys,
+    /// Two ways of saying who we are.
+    #[error("iam_api_key and access_key are both given; keep one of them")]
+    TwoWays,
+    /// The address of IAM is none.
+    #[error("iam_url: {0}")]
+    IamUrl(String),
     /// The certificates cannot be read.
     #[error("ca_file: {}: cannot be used: {reason}", file.display())]
     CaFile {
@@ -117,18 +139,15 @@ impl S3Config {
             problem: problem.to_owned(),
         };
         let given = |key| properties.get(key).map(str::trim).filter(|v| !v.is_empty());
-        if given("cos.credential.ibm").is_some_and(|v| v.eq_ignore_ascii_case("y")) {
-            return Err(wrong(
-                "cos.credential.ibm",
-                "keys of IBM's IAM cannot be used; make HMAC keys for the instance and set N",
-            ));
-        }
         let number = |key| {
             let parsed = given(key).map(str::parse::<u64>).transpose();
             parsed.map_err(|_| wrong(key, "is not a whole number"))
         };
-        if let Some(ms) = number("cos.request.timeout")?.or(number("cos.socket.timeout")?) {
+        if let Some(ms) = number("cos.socket.timeout")? {
             self.read_timeout = Duration::from_millis(ms);
+        }
+        if let Some(ms) = number("cos.request.timeout")? {
+            self.request_timeout = Some(Duration::from_millis(ms));
         }
         if let Some(keys) = number("cos.max.keys")? {
             self.max_keys = u16::try_from(keys)
@@ -137,7 +156,6 @@ impl S3Config {
                 .ok_or_else(|| wrong("cos.max.keys", "must be 1 to 1000"))?;
         }
         for (key, place) in [
-            ("cos.api.key", &mut self.access_key),
             ("cos.endpoint.url", &mut self.endpoint),
             ("cos.location", &mut self.region),
         ] {
@@ -145,11 +163,46 @@ impl S3Config {
                 *place = Some(value.to_owned());
             }
         }
-        if let Some(secret) = given("cos.srvinstid") {
+        let ibm = match given("cos.credential.ibm") {
+            Some(text) => text.eq_ignore_ascii_case("y"),
+            None => self.endpoint.as_deref().is_some_and(is_of_ibm),
+        };
+        self.lay_keys_over(ibm, given("cos.api.key"), given("cos.srvinstid"));
+        Ok(())
+    }
+
+    /// The same two properties are an API key and its instance, or a pair of keys.
+    fn lay_keys_over(&mut self, ibm: bool, api_key: Option<&str>, instance: Option<&str>) {
+        if ibm {
+            if let Some(key) = api_key {
+                self.iam_api_key = Some(key.into());
+                self.iam_api_key_file = None;
+                self.access_key = None;
+                (self.secret_key, self.secret_key_file) = (None, None);
+            }
+            if let Some(instance) = instance {
+                self.service_instance_id = Some(instance.to_owned());
+            }
+            return;
+        }
+        if let Some(key) = api_key {
+            self.access_key = Some(key.to_owned());
+            (self.iam_api_key, self.iam_api_key_file) = (None, None);
+        }
+        if let Some(secret) = instance {
             self.secret_key = Some(secret.into());
             self.secret_key_file = None;
         }
-        Ok(())
+    }
+
+    /// The API key of IAM, when requests are to carry its tokens.
+    pub(super) fn api_key(&self) -> Result<Option<Secret>, S3ConfigError> {
+        let file = self.iam_api_key_file.as_deref();
+        let key = secret::resolve("iam_api_key", self.iam_api_key.as_ref(), file)?;
+        if key.is_some() && self.keys()?.is_some() {
+            return Err(S3ConfigError::TwoWays);
+        }
+        Ok(key)
     }
 
     /// The pair of keys given; none when they are to be found elsewhere.
@@ -180,8 +233,31 @@ impl S3Config {
         }
         if let Err(e) = resolved.keys() {
             faults.add(&format!("{key}.access_key"), e.to_string());
+        } else if let Err(e) = resolved.api_key() {
+            faults.add(&format!("{key}.iam_api_key"), e.to_string());
+        }
+        if let Some(url) = &resolved.iam_url
+            && !url::Url::parse(url).is_ok_and(|u| matches!(u.scheme(), "http" | "https"))
+        {
+            let problem = "must begin with http:// or https://";
+            faults.add(&format!("{key}.iam_url"), problem);
         }
     }
+}
+
+/// Whether an endpoint is IBM Cloud Object Storage, whose users have API keys unless they say otherwise.
+fn is_of_ibm(endpoint: &str) -> bool {
+    let host = url::Url::parse(endpoint).ok();
+    let host = host.as_ref().and_then(url::Url::host_str);
+    host.is_some_and(|host| {
+        [
+            ".cloud-object-storage.appdomain.cloud",
+            ".objectstorage.softlayer.net",
+            ".objectstorage.service.networklayer.com",
+        ]
+        .iter()
+        .any(|ibm| host.ends_with(ibm))
+    })
 }
 
 #[cfg(test)]
@@ -204,7 +280,7 @@ mod tests {
         let config = over(
             "cos.api.key=key\ncos.srvinstid=secret\ncos.endpoint.url=https://s3.example.org\n\
              cos.location=us-south\ncos.bucket.name=ignored\ncos.socket.timeout=120000\n\
-             cos.max.keys=500\ncos.credential.ibm=N\n",
+             cos.request.timeout=90000\ncos.max.keys=500\ncos.credential.ibm=N\n",
         )
         .unwrap();
         let (access, secret) = config.keys().unwrap().unwrap();
@@ -215,6 +291,32 @@ mod tests {
             (config.max_keys, config.read_timeout),
             (500, Duration::from_mins(2))
         );
+        assert_eq!(config.request_timeout, Some(Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn an_api_key_of_ibm_is_told_from_a_pair_of_keys() {
+        let ibm = "cos.endpoint.url=https://s3.eu-de.cloud-object-storage.appdomain.cloud\n";
+        let keys = "cos.api.key=k\ncos.srvinstid=crn:v1:x\n";
+        for (text, is_ibm) in [
+            (format!("{keys}cos.credential.ibm=Y"), true),
+            (format!("{keys}{ibm}"), true),
+            (format!("{keys}{ibm}cos.credential.ibm=n"), false),
+            (keys.to_owned(), false),
+        ] {
+            let config = over(&text).unwrap();
+            assert_eq!(config.api_key().unwrap().is_some(), is_ibm, "{text}");
+            assert_eq!(config.keys().unwrap().is_some(), !is_ibm, "{text}");
+            assert_eq!(config.service_instance_id.is_some(), is_ibm, "{text}");
+            assert!(!format!("{config:?}").contains(r#""k""#) || !is_ibm);
+        }
+        let both = S3Config {
+            iam_api_key: Some("k".into()),
+            access_key: Some("a".to_owned()),
+            secret_key: Some("s".into()),
+            ..S3Config::default()
+        };
+        assert!(matches!(both.api_key(), Err(S3ConfigError::TwoWays)));
     }
 
     #[test]
@@ -222,7 +324,6 @@ mod tests {
         for (text, expected) in [
             ("cos.max.keys=0", "cos.max.keys: must be 1 to 1000"),
             ("cos.request.timeout=soon", "is not a whole number"),
-            ("cos.credential.ibm=y", "HMAC keys"),
         ] {
             let error = over(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

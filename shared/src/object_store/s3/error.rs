@@ -21,6 +21,12 @@ const ABOUT_KEYS: [&str; 9] = [
     "XMinioAdminAccountNotEligible",
 ];
 
+/// Whether the service does not take who we are, or say we are.
+pub(super) fn is_refusal<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    let status = error.raw_response().map(|r| r.status().as_u16());
+    matches!(status, Some(401 | 403))
+}
+
 /// Tells the causes of a failed call apart; `what` is the URI it was about.
 pub(super) fn told<E>(what: String, error: &SdkError<E, HttpResponse>) -> StoreError
 where

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream as Body, DateTime as S3Time};
 use aws_sdk_s3::types::Object;
@@ -22,10 +23,13 @@ use tokio::time::Instant;
 
 use super::{ByteStream, Listed, ObjectMeta, ObjectStore, StoreError};
 use crate::retry::Backoff;
+use client::Made;
 
 mod client;
 mod config;
 mod error;
+mod tokens;
+mod write;
 
 pub use config::{S3Config, S3ConfigError};
 
@@ -36,23 +40,20 @@ const CHUNK: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub(super) struct Service {
     config: Arc<S3Config>,
-    client: Arc<OnceCell<Client>>,
+    made: Arc<OnceCell<Made>>,
 }
 
 impl Service {
     pub(super) fn new(config: S3Config) -> Self {
         Self {
             config: Arc::new(config),
-            client: Arc::default(),
+            made: Arc::default(),
         }
     }
 
-    async fn client(&self) -> Result<&Client, StoreError> {
-        let made = self
-            .client
-            .get_or_try_init(|| client::make(&self.config))
-            .await;
-        made.map_err(|e| StoreError::Settings(e.to_string()))
+    async fn made(&self) -> Result<&Made, StoreError> {
+        let made = self.made.get_or_try_init(|| client::make(&self.config));
+        made.await.map_err(|e| StoreError::Settings(e.to_string()))
     }
 }
 
@@ -79,6 +80,28 @@ impl Bucket {
         format!("s3://{}/{key}", self.name)
     }
 
+    /// Makes a request; `what` is the URI it is about. Where it carries a token that is not taken, it is made
+    /// once more with a new one.
+    async fn call<T, E, F>(&self, what: &str, request: impl Fn(&Made) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let made = self.service.made().await?;
+        let told = |e: &SdkError<E, HttpResponse>| error::told(what.to_owned(), e);
+        let Some(tokens) = &made.tokens else {
+            return request(made).await.map_err(|e| told(&e));
+        };
+        let token = tokens.ensure(what, None).await?;
+        match request(made).await {
+            Err(e) if error::is_refusal(&e) => {
+                tokens.ensure(what, Some(&token)).await?;
+                request(made).await.map_err(|e| told(&e))
+            }
+            answer => answer.map_err(|e| told(&e)),
+        }
+    }
+
     fn patience(&self) -> Patience {
         Patience {
             since: None,
@@ -90,21 +113,24 @@ impl Bucket {
 
     /// One page of the listing after `token`, and the token of the next.
     async fn page(&self, token: Option<String>) -> Result<Page, StoreError> {
-        let answer = self
-            .service
-            .client()
-            .await?
-            .list_objects_v2()
-            .bucket(&self.name)
-            .prefix(&self.prefix)
-            .max_keys(self.service.config.max_keys.into())
-            .set_continuation_token(token)
-            .send()
-            .await;
-        let answer = answer.map_err(|e| error::told(self.shown(&self.prefix), &e))?;
-        let more = answer.is_truncated().unwrap_or(false);
+        let what = self.shown(&self.prefix);
+        let answer = self.call(&what, |made| {
+            let list = made.client.list_objects_v2().bucket(&self.name);
+            let list = list.prefix(&self.prefix);
+            let list = list.max_keys(made.config.max_keys.into());
+            list.set_continuation_token(token.clone()).send()
+        });
+        let answer = answer.await?;
         let next = answer.next_continuation_token().map(str::to_owned);
-        let next = next.filter(|_| more);
+        let next = match answer.is_truncated().unwrap_or(false) {
+            false => None,
+            // A token that does not move would be listed for ever.
+            true if next.is_none() || next == token => {
+                let reason = "the service says that there is more, and not how to go on".to_owned();
+                return Err(StoreError::BrokenListing { what, reason });
+            }
+            true => next,
+        };
         let objects = answer.contents.unwrap_or_default();
         // A key with a slash at its end is what consoles make for an empty folder.
         let objects = objects
@@ -137,18 +163,12 @@ impl Bucket {
         range: &Range<u64>,
         etag: Option<String>,
     ) -> Result<GetObjectOutput, StoreError> {
-        let answer = self
-            .service
-            .client()
-            .await?
-            .get_object()
-            .bucket(&self.name)
-            .key(key)
-            .range(format!("bytes={}-{}", range.start, range.end - 1))
-            .set_if_match(etag)
-            .send()
-            .await;
-        answer.map_err(|e| error::told(self.shown(key), &e))
+        self.call(&self.shown(key), |made| {
+            let get = made.client.get_object().bucket(&self.name).key(key);
+            let get = get.range(format!("bytes={}-{}", range.start, range.end - 1));
+            get.set_if_match(etag.clone()).send()
+        })
+        .await
     }
 
     /// A refused look at an object comes without a reason; reading from it is refused with one. Where
@@ -160,15 +180,11 @@ impl Bucket {
 
     async fn head_once(&self, key: &str) -> Result<ObjectMeta, StoreError> {
         let answer = self
-            .service
-            .client()
-            .await?
-            .head_object()
-            .bucket(&self.name)
-            .key(key)
-            .send()
-            .await;
-        let answer = answer.map_err(|e| error::told(self.shown(key), &e))?;
+            .call(&self.shown(key), |made| {
+                let head = made.client.head_object().bucket(&self.name);
+                head.key(key).send()
+            })
+            .await?;
         let size = answer.content_length;
         described(
             &self.name,
@@ -248,6 +264,16 @@ impl ObjectStore for Bucket {
         });
         Ok(chunks.boxed())
     }
+
+    async fn put(&self, key: &str, body: Bytes, content_type: &str) -> Result<(), StoreError> {
+        let mut patience = self.patience();
+        loop {
+            match self.put_once(key, body.clone(), content_type).await {
+                Err(e) => patience.wait(e).await?,
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
 }
 
 /// One object being read.
@@ -298,7 +324,12 @@ impl Reading {
             what: self.bucket.shown(&self.key),
             reason,
         };
-        match body.next().await {
+        let silence = self.bucket.service.made().await?.config.read_timeout;
+        let Ok(next) = tokio::time::timeout(silence, body.next()).await else {
+            let silence = humantime::format_duration(silence);
+            return Err(broken(format!("no bytes for {silence}")));
+        };
+        match next {
             Some(Ok(mut chunk)) => {
                 let left = self.range.end - self.range.start;
                 chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
@@ -330,7 +361,7 @@ impl Patience {
         }
         tracing::warn!(
             error = error.without_name(),
-            "an object cannot be read now, trying again"
+            "the object store does not do what is asked now, trying again"
         );
         tokio::time::sleep(self.backoff.pause(None, &mut self.rng)).await;
         Ok(())

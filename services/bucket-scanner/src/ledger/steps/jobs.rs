@@ -5,7 +5,7 @@ use sqlx::FromRow;
 use stoker_proto::common::v1::{Interaction, Source, Target};
 use stoker_proto::ledger::v1::{Job, JobState};
 
-use super::{Conn, LedgerError, progress};
+use super::{Conn, LedgerError, Scan, progress};
 use crate::ledger::text::{Spelled, clean, timestamp};
 
 pub(super) async fn cancel(
@@ -68,16 +68,18 @@ pub(super) async fn state(conn: &mut Conn, job_id: i64) -> Result<JobState, Ledg
 pub(super) async fn fail_scanned(
     conn: &mut Conn,
     now: NaiveDateTime,
-    source_id: i64,
+    scan: &Scan,
     reason: &str,
 ) -> Result<(), LedgerError> {
     sqlx::query(
         "UPDATE jobs SET state = 'failed', reason = $3, ended = $2, listed = $2 \
-         WHERE source_id = $1 AND state = 'scanning' AND scan_begun = scan_wanted",
+         WHERE source_id = $1 AND no_scan = $4 AND state = 'scanning' \
+           AND scan_begun = scan_wanted",
     )
-    .bind(source_id)
+    .bind(scan.source_id)
     .bind(now)
     .bind(clean(reason))
+    .bind(scan.known_only)
     .execute(conn)
     .await?;
     Ok(())

@@ -15,25 +15,43 @@ use stoker_proto::ledger::v1::{
 use stoker_shared::clock::SharedClock;
 use stoker_shared::retry::Backoff;
 
-use super::{BEGIN, Conn, Db, Pool, TABLE_EXISTS, TABLES};
+use super::{
+    BEGIN, BEGIN_BULK, BEGIN_LOSABLE, BULK, Conn, Db, JAVA, KEEP_STATEMENTS, Pool, TABLE_EXISTS,
+    TABLES, rows,
+};
 use crate::ledger::error::LedgerError;
 use crate::ledger::explain::Place;
 use crate::ledger::{
-    Commit, ErrorCursor, ErrorPage, Finished, Ledger, LedgerOptions, Page, QuarantineCursor,
-    QuarantinePage, Registered, Retried, Scan, StartJob, UnitCounts,
+    Commit, ErrorCursor, ErrorPage, Finished, JavaTool, Ledger, LedgerOptions, Page,
+    QuarantineCursor, QuarantinePage, Registered, Retried, Scan, StartJob, UnitCounts,
 };
 
+use finish::{Finish, Over};
+use group::{Group, Write};
+use plan::Limits;
+
+mod adopt;
+mod begun;
+mod claim;
+mod claim_known;
 mod errors;
+mod finish;
+mod group;
 mod jobs;
 mod migrate;
 mod objects;
 mod outcomes;
+mod pick;
 mod plan;
 mod progress;
+mod records;
+mod recycle;
 mod retry;
 mod scans;
 mod settle;
 mod start;
+mod take;
+mod waves;
 mod work;
 
 /// A transaction that the database undid for another's sake is repeated so often.
@@ -41,14 +59,27 @@ const CONFLICT_RETRIES: u32 = 5;
 /// Before the first of these; each further one comes later, so that the two do not meet again.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(10);
 
-/// The ledger over one database. SQLite: `write` has one connection.
+/// What a transaction needs. SQLite: `pool` has one connection.
+#[derive(Debug, Clone)]
+struct Writer {
+    pool: Pool,
+    clock: SharedClock,
+    place: Place,
+}
+
+impl Writer {
+    fn now(&self) -> NaiveDateTime {
+        self.clock.now().naive_utc()
+    }
+}
+
+/// The ledger over one database.
 #[derive(Debug)]
 pub(super) struct SqlLedger {
-    write: Pool,
+    writer: Writer,
     read: Pool,
-    clock: SharedClock,
-    lease: TimeDelta,
-    place: Place,
+    group: Group,
+    limits: Limits,
 }
 
 impl SqlLedger {
@@ -59,13 +90,16 @@ impl SqlLedger {
         options: &LedgerOptions,
         place: Place,
     ) -> Self {
-        let lease = TimeDelta::from_std(options.lease).unwrap_or(TimeDelta::MAX);
-        Self {
-            write,
-            read,
+        let writer = Writer {
+            pool: write,
             clock,
-            lease,
             place,
+        };
+        Self {
+            group: Group::start(writer.clone()),
+            writer,
+            read,
+            limits: Limits::of(options),
         }
     }
 
@@ -74,40 +108,63 @@ impl SqlLedger {
         &self,
         prepare: impl AsyncFnOnce(&mut Conn) -> Result<(), LedgerError>,
     ) -> Result<(), LedgerError> {
+        let Writer { pool, place, .. } = &self.writer;
+        let now = self.writer.now();
         let done = async {
-            let mut tx = self.write.begin_with(BEGIN).await?;
+            let mut tx = pool.begin_with(BEGIN).await?;
             prepare(&mut tx).await?;
-            migrate::run(&mut tx, self.now(), &self.place).await?;
+            let adopted = migrate::run(&mut tx, now, place).await?;
+            let running = adopt::still_running(&mut tx, now).await?;
             tx.commit().await?;
-            Ok(())
+            Ok((adopted, running))
         };
-        done.await.map_err(|e| self.place.explain(e))
-    }
-
-    fn now(&self) -> NaiveDateTime {
-        self.clock.now().naive_utc()
+        let (adopted, running) = done.await.map_err(|e| place.explain(e))?;
+        if adopted {
+            tracing::info!(
+                place = place.show(),
+                "the tables of fhir-bucket are the ledger's own from now on"
+            );
+        }
+        if !running.is_empty() {
+            tracing::warn!(
+                place = place.show(),
+                instances = running.join(", "),
+                "fhir-bucket still runs on this ledger's tables; stop it"
+            );
+        }
+        Ok(())
     }
 }
 
-/// The version of the tables, without making any; see [`migrate`].
+/// Tables, without making any: the version of the ledger's own, and what is fhir-bucket's.
 pub(super) async fn look_at_tables(
     conn: &mut Conn,
+    now: NaiveDateTime,
     place: &Place,
-) -> Result<Option<i64>, LedgerError> {
-    migrate::look(conn, place).await
+) -> Result<(Option<i64>, JavaTool), LedgerError> {
+    match migrate::look(conn, place).await? {
+        migrate::Found::Nothing => Ok((None, JavaTool::Nothing)),
+        migrate::Found::Java => adopt::can_be(conn, now, place).await,
+        migrate::Found::Ours(version) => {
+            Ok((Some(version), adopt::left(conn, now, version).await?))
+        }
+    }
 }
 
 /// Runs a step in a transaction of its own; again where it had to give way to another.
 macro_rules! in_transaction {
-    ($ledger:expr, $step:path $(, $argument:expr)*) => {{
+    ($writer:expr, $step:path $(, $argument:expr)*) => {
+        in_transaction!(BEGIN; $writer, $step $(, $argument)*)
+    };
+    ($begin:ident; $writer:expr, $step:path $(, $argument:expr)*) => {{
         let mut conflicts = 0;
         let mut pauses = Backoff::new(CONFLICT_PAUSE, CONFLICT_PAUSE * 32);
         loop {
             let attempt = async {
-                let mut conn = $ledger.write.acquire().await?;
+                let mut conn = $writer.pool.acquire().await?;
                 let done = async {
-                    let mut tx = conn.begin_with(BEGIN).await?;
-                    let value = $step(&mut tx, $ledger.now() $(, $argument)*).await?;
+                    let mut tx = conn.begin_with($begin).await?;
+                    let value = $step(&mut tx, $writer.now() $(, $argument)*).await?;
                     tx.commit().await?;
                     Ok::<_, LedgerError>(value)
                 };
@@ -123,7 +180,7 @@ macro_rules! in_transaction {
                     let pause = pauses.pause(None, &mut StdRng::from_os_rng());
                     tokio::time::sleep(pause).await;
                 }
-                done => break done.map_err(|e| $ledger.place.explain(e)),
+                done => break done.map_err(|e| $writer.place.explain(e)),
             }
         }
     }};
@@ -136,18 +193,40 @@ macro_rules! with_connection {
             let mut conn = $ledger.read.acquire().await?;
             $step(&mut conn $(, $argument)*).await
         };
-        attempt.await.map_err(|e| $ledger.place.explain(e))
+        attempt.await.map_err(|e| $ledger.writer.place.explain(e))
     }};
 }
 
+impl Writer {
+    /// In one transaction.
+    async fn write(
+        &self,
+        writes: &[&Write],
+    ) -> Result<Vec<Result<Over, LedgerError>>, LedgerError> {
+        in_transaction!(self, group::write, writes)
+    }
+}
+
 impl SqlLedger {
+    /// Durable together with what others write at the time.
+    async fn write(&self, write: Write) -> Result<Over, LedgerError> {
+        if !write.is_large() {
+            return self.group.write(write).await;
+        }
+        let answers = self.writer.write(&[&write]).await?;
+        answers
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| Ok(Over::default()))
+    }
+
     /// Ends those that are over, each in a transaction of its own after that of their units: died
     /// between the two, or failed here, the next worker that finds no work ends them.
     /// Answers which did end.
     async fn end_jobs(&self, job_ids: &[i64]) -> Vec<i64> {
         let mut ended = Vec::new();
         for &job_id in job_ids {
-            let result: Result<bool, _> = in_transaction!(self, settle::job, job_id);
+            let result: Result<bool, _> = in_transaction!(self.writer, settle::job, job_id);
             match result {
                 Ok(true) => ended.push(job_id),
                 Ok(false) => {}
@@ -163,12 +242,12 @@ impl SqlLedger {
 #[async_trait]
 impl Ledger for SqlLedger {
     async fn start_job(&self, start: &StartJob) -> Result<i64, LedgerError> {
-        in_transaction!(self, start::start, start)
+        in_transaction!(self.writer, start::start, start)
     }
 
     async fn keep_loaded(&self, start: &StartJob, interval: Duration) -> Result<bool, LedgerError> {
         let interval = TimeDelta::from_std(interval).unwrap_or(TimeDelta::MAX);
-        in_transaction!(self, start::keep_loaded, interval, start)
+        in_transaction!(self.writer, start::keep_loaded, interval, start)
     }
 
     async fn job(&self, job_id: i64) -> Result<Job, LedgerError> {
@@ -188,31 +267,59 @@ impl Ledger for SqlLedger {
     }
 
     async fn retry_job(&self, job_id: i64) -> Result<Retried, LedgerError> {
-        in_transaction!(self, retry::run, job_id)
+        in_transaction!(self.writer, retry::run, job_id)
     }
 
     async fn cancel_job(&self, job_id: i64) -> Result<(), LedgerError> {
-        in_transaction!(self, jobs::cancel, job_id)
+        in_transaction!(self.writer, jobs::cancel, job_id)
     }
 
     async fn begin_scan(&self, reaches: &[String]) -> Result<Option<Scan>, LedgerError> {
-        in_transaction!(self, scans::begin, self.lease, reaches)
+        in_transaction!(self.writer, scans::begin, self.limits.lease, reaches, false)
+    }
+
+    async fn begin_known_scan(&self, reaches: &[String]) -> Result<Option<Scan>, LedgerError> {
+        in_transaction!(self.writer, scans::begin, self.limits.lease, reaches, true)
     }
 
     async fn register_page(&self, scan: &Scan, page: &Page) -> Result<Registered, LedgerError> {
-        in_transaction!(self, scans::register, self.lease, scan, page)
+        in_transaction!(BEGIN_BULK; self.writer, scans::register, self.limits, scan, page)
+    }
+
+    async fn register_known(
+        &self,
+        scan: &Scan,
+        after: i64,
+    ) -> Result<(Registered, Option<i64>), LedgerError> {
+        in_transaction!(BEGIN_BULK; self.writer, scans::register_known, self.limits, scan, after)
+    }
+
+    async fn recycle(&self) -> Result<u64, LedgerError> {
+        let mut planned = 0;
+        for job_id in with_connection!(self, recycle::jobs)? {
+            // In parts: workers wait for none of them long.
+            loop {
+                let some: Result<u64, _> =
+                    in_transaction!(self.writer, recycle::some, self.limits, job_id);
+                match some? {
+                    0 => break,
+                    more => planned += more,
+                }
+            }
+        }
+        Ok(planned)
     }
 
     async fn finish_scan(&self, scan: &Scan, failure: Option<&str>) -> Result<(), LedgerError> {
-        in_transaction!(self, scans::finish, scan, failure)
+        in_transaction!(self.writer, scans::finish, scan, failure)
     }
 
     async fn leave_scan(&self, scan: &Scan) -> Result<(), LedgerError> {
-        in_transaction!(self, scans::leave, scan)
+        in_transaction!(self.writer, scans::leave, scan)
     }
 
     async fn stop_silent_workers(&self) -> Result<u64, LedgerError> {
-        in_transaction!(self, work::stop_silent)
+        in_transaction!(self.writer, work::stop_silent)
     }
 
     async fn unit_counts(&self) -> Result<UnitCounts, LedgerError> {
@@ -220,25 +327,26 @@ impl Ledger for SqlLedger {
     }
 
     async fn register_worker(&self, worker: &RegisterWorkerRequest) -> Result<i64, LedgerError> {
-        in_transaction!(self, work::register_worker, worker)
+        in_transaction!(self.writer, work::register_worker, worker)
     }
 
     async fn heartbeat(&self, worker_id: i64) -> Result<(), LedgerError> {
-        in_transaction!(self, work::heartbeat, worker_id)
+        in_transaction!(BEGIN_LOSABLE; self.writer, work::heartbeat, worker_id)
     }
 
     async fn lease_units(&self, request: &LeaseUnitsRequest) -> Result<Vec<Unit>, LedgerError> {
-        let (units, over) = in_transaction!(self, work::lease, self.lease, request)?;
+        let (units, over) =
+            in_transaction!(BEGIN_LOSABLE; self.writer, work::lease, self.limits.lease, request)?;
         self.end_jobs(&over).await;
         Ok(units)
     }
 
     async fn renew(&self, leases: &[Lease]) -> Result<Vec<RenewedLease>, LedgerError> {
-        in_transaction!(self, work::renew, self.lease, leases)
+        in_transaction!(BEGIN_LOSABLE; self.writer, work::renew, self.limits.lease, leases)
     }
 
     async fn commit_outcomes(&self, commit: &Commit) -> Result<(), LedgerError> {
-        in_transaction!(self, outcomes::commit, commit)
+        self.write(Write::Commit(commit.clone())).await.map(drop)
     }
 
     async fn finish_unit(
@@ -247,9 +355,18 @@ impl Ledger for SqlLedger {
         lines: u64,
         decoded_bytes: u64,
     ) -> Result<Finished, LedgerError> {
-        let (load, over) = in_transaction!(self, settle::finish_unit, lease, lines, decoded_bytes)?;
-        let ended_job = self.end_jobs(over.as_slice()).await.pop();
-        Ok(Finished { load, ended_job })
+        let finish = Finish {
+            lease: lease.clone(),
+            lines,
+            decoded_bytes,
+        };
+        let over = self.write(Write::Finish(finish)).await?;
+        let ended_job = self.end_jobs(over.job.as_slice()).await.pop();
+        Ok(Finished {
+            load: over.load,
+            ended_job,
+            wave_over: over.wave,
+        })
     }
 
     async fn release_unit(
@@ -258,7 +375,13 @@ impl Ledger for SqlLedger {
         disposition: Disposition,
         reason: &str,
     ) -> Result<(), LedgerError> {
-        let over = in_transaction!(self, settle::release_unit, lease, disposition, reason)?;
+        let over = in_transaction!(
+            self.writer,
+            settle::release_unit,
+            lease,
+            disposition,
+            reason
+        )?;
         self.end_jobs(over.as_slice()).await;
         Ok(())
     }

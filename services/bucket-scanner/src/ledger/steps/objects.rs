@@ -3,22 +3,56 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::NaiveDateTime;
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::FromRow;
 
-use super::{Conn, Db, LedgerError, Page, Registered, one_row};
+use super::{Conn, KEEP_STATEMENTS, LedgerError, Page, Registered, rows};
+use crate::ledger::rows::{Column, ints, texts};
 use crate::ledger::text::{Spelled, int, nat32, split_key, to_micros};
 use crate::ledger::{FoundObject, ObjectNews};
 
 /// A registered object in its current version.
-#[derive(Debug, Clone, Copy, FromRow)]
+#[derive(Debug, Clone, FromRow)]
 pub(super) struct Known {
     pub(super) resource_bundle_id: i64,
-    pub(super) version: i64,
+    pub(super) bucket_path_id: i64,
+    pub(super) object_name: String,
     pub(super) object_size: i64,
+    pub(super) file_type: String,
+    pub(super) compression: String,
+    pub(super) several_frames: bool,
+    pub(super) version: i64,
+    /// A load of this version or a later one is a load of the present content.
+    pub(super) content_version: i64,
+}
+
+/// The columns of [`Known`].
+macro_rules! known_columns {
+    () => {
+        "resource_bundle_id, bucket_path_id, object_name, object_size, file_type, compression, \
+         several_frames, version, content_version"
+    };
+}
+pub(super) use known_columns;
+
+/// Objects of a source after the one of this id, in the order of their ids.
+pub(super) async fn known_after(
+    conn: &mut Conn,
+    source_id: i64,
+    after: i64,
+) -> Result<Vec<Known>, LedgerError> {
+    let known = sqlx::query_as(concat!(
+        "SELECT ",
+        known_columns!(),
+        " FROM resource_bundles WHERE source_id = $1 AND resource_bundle_id > $2 \
+         ORDER BY resource_bundle_id LIMIT $3"
+    ));
+    let most = int(Page::MAX_OBJECTS as u64);
+    let known = known.bind(source_id).bind(after).bind(most);
+    Ok(known.fetch_all(conn).await?)
 }
 
 /// Where an object lies: its `bucket_path_id` and name.
-type Place<'p> = (i64, &'p str);
+pub(super) type Place<'p> = (i64, &'p str);
 
 pub(super) async fn register(
     conn: &mut Conn,
@@ -31,24 +65,29 @@ pub(super) async fn register(
     }
     let paths = path_ids(conn, &page.objects).await?;
     let found = by_place(&page.objects, &paths)?;
-    let (mut objects, mut registered) = (Vec::new(), Registered::default());
-    let mut rows = existing(conn, source_id, &found).await?;
-    let mut new = Vec::new();
+    let mut known = existing(conn, source_id, &found).await?;
+    let (mut objects, mut new, mut changed) = (Vec::new(), Vec::new(), Vec::new());
     for (place, object) in found {
-        match rows.remove(&(place.0, place.1.to_owned())) {
+        match known.remove(&(place.0, place.1.to_owned())) {
             None => new.push((place, object)),
-            Some(row) if row.shows(object) => objects.push(row.known()),
-            Some(row) => {
-                let changed = change(conn, now, &row, object).await?;
-                registered.news.push(news(object, changed.version));
-                registered.changed += 1;
-                objects.push(changed);
-            }
+            Some(row) if row.shows(object) => objects.push(Known {
+                several_frames: object.several_frames,
+                ..row.known
+            }),
+            Some(row) => changed.push((row, object)),
         }
     }
-    registered.new = new.len() as u64;
-    let added = new.iter().map(|(_, object)| news(object, 1));
-    registered.news.extend(added);
+    let versions = changed
+        .iter()
+        .map(|(row, object)| (*object, row.known.version + 1));
+    let versions = versions.chain(new.iter().map(|(_, object)| (*object, 1)));
+    let registered = Registered {
+        new: new.len() as u64,
+        changed: changed.len() as u64,
+        planned: 0,
+        news: versions.map(|(o, version)| news(o, version)).collect(),
+    };
+    objects.extend(change(conn, now, &changed).await?);
     objects.extend(insert(conn, now, source_id, &new).await?);
     Ok((objects, registered))
 }
@@ -62,44 +101,67 @@ fn news(object: &FoundObject, version: i64) -> ObjectNews {
     }
 }
 
+/// A bucket and a path in it.
+pub(super) type Path<'o> = (&'o str, &'o str);
+
 /// Ids of the paths of some objects; unknown paths are added.
-async fn path_ids<'o>(
+pub(super) async fn path_ids<'o>(
     conn: &mut Conn,
     objects: &'o [FoundObject],
-) -> Result<HashMap<(&'o str, &'o str), i64>, LedgerError> {
-    // Sorted, so that scanners that add the same paths never wait for each other in a circle.
-    let wanted: BTreeSet<(&str, &str)> = objects
+) -> Result<HashMap<Path<'o>, i64>, LedgerError> {
+    let wanted: BTreeSet<Path<'o>> = objects
         .iter()
         .map(|o| (o.bucket_name.as_str(), split_key(&o.key).0))
         .collect();
-    let mut add = QueryBuilder::<Db>::new("INSERT INTO bucket_paths (bucket_name, bucket_path) ");
-    add.push_values(&wanted, |mut row, (bucket, path)| {
-        row.push_bind(*bucket).push_bind(*path);
-    });
-    add.push(" ON CONFLICT DO NOTHING");
-    add.build().persistent(false).execute(&mut *conn).await?;
-    let mut find = QueryBuilder::<Db>::new(
-        "SELECT bucket_path_id, bucket_name, bucket_path FROM bucket_paths \
-         WHERE (bucket_name, bucket_path) IN (",
+    let mut known = known_paths(conn, &wanted).await?;
+    if known.len() < wanted.len() {
+        // Sorted, so that scanners that add the same paths never wait for each other in a circle.
+        let mut add = rows("bucket, path", &path_columns(&wanted));
+        add.push(
+            "INSERT INTO bucket_paths (bucket_name, bucket_path) \
+             SELECT r.bucket, r.path FROM r WHERE TRUE ORDER BY r.bucket, r.path \
+             ON CONFLICT DO NOTHING",
+        );
+        let add = add.build().persistent(KEEP_STATEMENTS);
+        add.execute(&mut *conn).await?;
+        known = known_paths(conn, &wanted).await?;
+    }
+    Ok(known)
+}
+
+fn path_columns<'o>(paths: &BTreeSet<Path<'o>>) -> [Column<'o>; 2] {
+    [
+        texts(paths.iter().map(|(bucket, _)| *bucket)),
+        texts(paths.iter().map(|(_, path)| *path)),
+    ]
+}
+
+async fn known_paths<'o>(
+    conn: &mut Conn,
+    wanted: &BTreeSet<Path<'o>>,
+) -> Result<HashMap<Path<'o>, i64>, LedgerError> {
+    let mut find = rows("bucket, path", &path_columns(wanted));
+    find.push(
+        "SELECT p.bucket_path_id, p.bucket_name, p.bucket_path FROM r JOIN bucket_paths p \
+         ON p.bucket_name = r.bucket AND p.bucket_path = r.path",
     );
-    find.push_values(&wanted, |mut row, (bucket, path)| {
-        row.push_bind(*bucket).push_bind(*path);
-    });
-    find.push(")");
-    let rows: Vec<(i64, String, String)> = find
+    let found: Vec<(i64, String, String)> = find
         .build_query_as()
         .persistent(false)
         .fetch_all(conn)
         .await?;
-    let id_of = |(bucket, path): (&'o str, &'o str)| {
-        let row = rows.iter().find(|(_, b, p)| b == bucket && p == path)?;
-        Some(((bucket, path), row.0))
-    };
-    Ok(wanted.into_iter().filter_map(id_of).collect())
+    let ids: HashMap<Path<'_>, i64> = found
+        .iter()
+        .map(|(id, bucket, path)| ((bucket.as_str(), path.as_str()), *id))
+        .collect();
+    let known = wanted
+        .iter()
+        .filter_map(|path| Some((*path, *ids.get(path)?)));
+    Ok(known.collect())
 }
 
 /// An object listed twice counts once, as last listed.
-fn by_place<'o>(
+pub(super) fn by_place<'o>(
     objects: &'o [FoundObject],
     paths: &HashMap<(&'o str, &'o str), i64>,
 ) -> Result<BTreeMap<Place<'o>, &'o FoundObject>, LedgerError> {
@@ -114,28 +176,17 @@ fn by_place<'o>(
 
 #[derive(Debug, FromRow)]
 struct ObjectRow {
-    resource_bundle_id: i64,
-    bucket_path_id: i64,
-    object_name: String,
-    object_size: i64,
+    #[sqlx(flatten)]
+    known: Known,
     etag: String,
     last_modified: NaiveDateTime,
-    version: i64,
 }
 
 impl ObjectRow {
     fn shows(&self, object: &FoundObject) -> bool {
-        self.object_size == int(object.size)
+        self.known.object_size == int(object.size)
             && self.etag == object.etag
             && self.last_modified == to_micros(object.last_modified)
-    }
-
-    fn known(&self) -> Known {
-        Known {
-            resource_bundle_id: self.resource_bundle_id,
-            version: self.version,
-            object_size: self.object_size,
-        }
     }
 }
 
@@ -144,24 +195,31 @@ async fn existing(
     source_id: i64,
     found: &BTreeMap<Place<'_>, &FoundObject>,
 ) -> Result<HashMap<(i64, String), ObjectRow>, LedgerError> {
-    let mut find = QueryBuilder::<Db>::new(
-        "SELECT resource_bundle_id, bucket_path_id, object_name, object_size, etag, \
-           last_modified, version FROM resource_bundles WHERE source_id = ",
+    let columns = [
+        ints(found.keys().map(|(path, _)| *path)),
+        texts(found.keys().map(|(_, name)| *name)),
+    ];
+    let mut find = rows("path, name", &columns);
+    find.push(
+        "SELECT b.resource_bundle_id, b.bucket_path_id, b.object_name, b.object_size, \
+           b.file_type, b.compression, b.several_frames, b.version, b.content_version, b.etag, \
+           b.last_modified FROM r JOIN resource_bundles b ON b.resource_bundle_id = \
+           (SELECT x.resource_bundle_id FROM resource_bundles x \
+            WHERE x.bucket_path_id = r.path AND x.object_name = r.name AND x.source_id = ",
     );
-    find.push_bind(source_id)
-        .push(" AND (bucket_path_id, object_name) IN (");
-    find.push_values(found.keys(), |mut row, (path, name)| {
-        row.push_bind(*path).push_bind(*name);
-    });
-    find.push(")");
-    let rows: Vec<ObjectRow> = find
+    // Each by its key: of a join PostgreSQL believes, while the table grows, that a source has few rows.
+    find.push_bind(source_id).push(")");
+    let known: Vec<ObjectRow> = find
         .build_query_as()
         .persistent(false)
         .fetch_all(conn)
         .await?;
-    let keyed = rows
-        .into_iter()
-        .map(|row| ((row.bucket_path_id, row.object_name.clone()), row));
+    let keyed = known.into_iter().map(|row| {
+        (
+            (row.known.bucket_path_id, row.known.object_name.clone()),
+            row,
+        )
+    });
     Ok(keyed.collect())
 }
 
@@ -174,87 +232,103 @@ async fn insert(
     if objects.is_empty() {
         return Ok(Vec::new());
     }
-    let mut rows = Vec::with_capacity(objects.len());
-    for (place, object) in objects {
-        rows.push((
-            place,
-            object,
-            object.file_type.spell()?,
-            object.compression.spell()?,
-        ));
+    let (mut file_types, mut compressions) = (Vec::new(), Vec::new());
+    for (_, object) in objects {
+        file_types.push(object.file_type.spell()?);
+        compressions.push(object.compression.spell()?);
     }
-    let mut add = QueryBuilder::<Db>::new(
-        "INSERT INTO resource_bundles (source_id, bucket_path_id, object_name, object_size, \
-           file_type, compression, etag, last_modified, scan_tstamp, version) ",
+    let columns = [
+        ints(objects.iter().map(|((path, _), _)| *path)),
+        texts(objects.iter().map(|((_, name), _)| *name)),
+        ints(objects.iter().map(|(_, o)| int(o.size))),
+        texts(file_types),
+        texts(compressions),
+        Column::Flags(objects.iter().map(|(_, o)| o.several_frames).collect()),
+        texts(objects.iter().map(|(_, o)| o.etag.as_str())),
+        Column::Times(
+            objects
+                .iter()
+                .map(|(_, o)| to_micros(o.last_modified))
+                .collect(),
+        ),
+    ];
+    let names = "path, name, size, file_type, compression, frames, etag, modified";
+    let mut add = rows(names, &columns);
+    add.push(
+        "INSERT INTO resource_bundles (bucket_path_id, object_name, object_size, file_type, \
+           compression, several_frames, etag, last_modified, version, source_id, scan_tstamp) \
+         SELECT r.path, r.name, r.size, r.file_type, r.compression, r.frames, r.etag, \
+           r.modified, 1, ",
     );
-    add.push_values(
-        rows,
-        |mut row, ((path, name), object, file_type, compression)| {
-            row.push_bind(source_id)
-                .push_bind(*path)
-                .push_bind(*name)
-                .push_bind(int(object.size))
-                .push_bind(file_type)
-                .push_bind(compression)
-                .push_bind(object.etag.as_str())
-                .push_bind(to_micros(object.last_modified))
-                .push_bind(now)
-                .push("1");
-        },
-    );
-    add.push(" RETURNING resource_bundle_id, version, object_size");
-    Ok(add
-        .build_query_as()
-        .persistent(false)
-        .fetch_all(conn)
-        .await?)
+    add.push_bind(source_id).push(", ").push_bind(now);
+    add.push(concat!(" FROM r RETURNING ", known_columns!()));
+    let added = add.build_query_as().persistent(KEEP_STATEMENTS);
+    Ok(added.fetch_all(conn).await?)
 }
 
-/// The object has its next version; what is unfinished of older ones will never be. Units first: so
-/// do workers, who go from a unit to its object.
+/// The objects have their next versions; what is unfinished of older ones will never be. Units first:
+/// so do workers, who go from a unit to its object.
 async fn change(
     conn: &mut Conn,
     now: NaiveDateTime,
-    row: &ObjectRow,
-    object: &FoundObject,
-) -> Result<Known, LedgerError> {
-    rescind(conn, row.resource_bundle_id).await?;
-    let changed = sqlx::query(
-        "UPDATE resource_bundles SET version = version + 1, object_size = $3, etag = $4, \
-           last_modified = $5, scan_tstamp = $6, allocation_id = NULL, \
-           loader_instance_id = NULL, load_started = NULL, load_completed = NULL \
-         WHERE resource_bundle_id = $1 AND version = $2",
-    )
-    .bind(row.resource_bundle_id)
-    .bind(row.version)
-    .bind(int(object.size))
-    .bind(&object.etag)
-    .bind(to_micros(object.last_modified))
-    .bind(now)
-    .execute(&mut *conn)
-    .await?;
-    one_row(changed.rows_affected(), || {
-        LedgerError::NotNow("another scan changed an object meanwhile; scan again".to_owned())
-    })?;
-    Ok(Known {
-        version: row.version + 1,
+    objects: &[(ObjectRow, &FoundObject)],
+) -> Result<Vec<Known>, LedgerError> {
+    if objects.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = || ints(objects.iter().map(|(row, _)| row.known.resource_bundle_id));
+    rescind(conn, ids()).await?;
+    let columns = [
+        ids(),
+        ints(objects.iter().map(|(row, _)| row.known.version)),
+        ints(objects.iter().map(|(_, o)| int(o.size))),
+        Column::Flags(objects.iter().map(|(_, o)| o.several_frames).collect()),
+        texts(objects.iter().map(|(_, o)| o.etag.as_str())),
+        Column::Times(
+            objects
+                .iter()
+                .map(|(_, o)| to_micros(o.last_modified))
+                .collect(),
+        ),
+    ];
+    let mut change = rows("id, seen, size, frames, tag, modified", &columns);
+    change.push(
+        "UPDATE resource_bundles AS b SET version = b.version + 1, \
+           content_version = b.version + 1, object_size = r.size, several_frames = r.frames, \
+           etag = r.tag, last_modified = r.modified, allocation_id = NULL, \
+           loader_instance_id = NULL, load_started = NULL, load_completed = NULL, \
+           scan_tstamp = ",
+    );
+    change.push_bind(now);
+    change.push(" FROM r WHERE b.resource_bundle_id = r.id AND b.version = r.seen");
+    let change = change.build().persistent(false);
+    let changed = change.execute(conn).await?.rows_affected();
+    if changed != objects.len() as u64 {
+        let reason = "another scan changed an object meanwhile; scan again";
+        return Err(LedgerError::NotNow(reason.to_owned()));
+    }
+    let known = objects.iter().map(|(row, object)| Known {
+        version: row.known.version + 1,
+        content_version: row.known.version + 1,
         object_size: int(object.size),
-        ..row.known()
-    })
+        several_frames: object.several_frames,
+        ..row.known.clone()
+    });
+    Ok(known.collect())
 }
 
-/// Ends what is unfinished of an object, for every job. The loads go on to count for their jobs
+/// Ends what is unfinished of some objects, for every job. The loads go on to count for their jobs
 /// until those plan the new version: a job that is over keeps its numbers, errors and quarantine.
-async fn rescind(conn: &mut Conn, resource_bundle_id: i64) -> Result<(), LedgerError> {
-    sqlx::query(
+async fn rescind(conn: &mut Conn, resource_bundle_ids: Column<'_>) -> Result<(), LedgerError> {
+    let mut rescind = rows("id", &[resource_bundle_ids]);
+    rescind.push(
         "UPDATE load_units SET state = 'rescinded', reason = 'the object has changed', \
            lease_token = NULL, lease_expiry = NULL \
          WHERE state <> 'done' AND state <> 'rescinded' AND resource_bundle_load_id IN \
-           (SELECT resource_bundle_load_id FROM resource_bundle_loads \
-            WHERE resource_bundle_id = $1)",
-    )
-    .bind(resource_bundle_id)
-    .execute(conn)
-    .await?;
+           (SELECT l.resource_bundle_load_id FROM r JOIN resource_bundle_loads l \
+            ON l.resource_bundle_id = r.id)",
+    );
+    let rescind = rescind.build().persistent(false);
+    rescind.execute(conn).await?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use sqlx::FromRow;
 use stoker_proto::ledger::v1::{JobState, LoadErrorKind};
 
 use super::work::parse_ranges;
-use super::{Conn, LedgerError, Retried, jobs, one_row, settle};
+use super::{Conn, LedgerError, Retried, adopt, jobs, one_row, settle};
 use crate::ledger::is_over;
 use crate::ledger::text::{Spelled, nat};
 
@@ -21,6 +21,13 @@ pub(super) async fn run(
     if state == JobState::Cancelled {
         let reason = format!("job {job_id} was cancelled; start its load again instead");
         return Err(LedgerError::NotNow(reason));
+    }
+    if adopt::history(conn)
+        .await?
+        .is_some_and(|(_, history)| history == job_id)
+    {
+        let reason = "is what fhir-bucket did; start a load of the same objects, and retry that";
+        return Err(LedgerError::NotNow(format!("job {job_id} {reason}")));
     }
     let mut retried = Retried::default();
     let mut after = 0;
@@ -61,7 +68,8 @@ async fn units_with_errors(
            JOIN resource_bundle_loads l \
              ON l.resource_bundle_load_id = e.resource_bundle_load_id \
            JOIN resource_bundles b ON b.resource_bundle_id = l.resource_bundle_id \
-           WHERE l.job_id = $1 AND l.latest AND b.version = l.version AND e.unit_id > $2 \
+           WHERE l.job_id = $1 AND l.latest AND l.version >= b.content_version \
+             AND e.unit_id > $2 AND e.kind <> 'repeated' AND e.input_offset >= 0 \
            ORDER BY e.unit_id LIMIT $3) ORDER BY unit_id",
         lock!()
     ));
@@ -89,7 +97,7 @@ async fn forget_errors(
     loop {
         let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
             "SELECT error_id, input_offset, input_length FROM resource_bundle_errors \
-             WHERE unit_id = $1 AND error_id > $2 ORDER BY error_id LIMIT $3",
+             WHERE unit_id = $1 AND error_id > $2 AND kind <> 'repeated' ORDER BY error_id LIMIT $3",
         )
         .bind(unit.unit_id)
         .bind(after)
@@ -122,7 +130,7 @@ async fn forget_errors(
 async fn subtract_counts(conn: &mut Conn, unit: &UnitRow) -> Result<(), LedgerError> {
     let counts: Vec<(String, String, i64)> = sqlx::query_as(
         "SELECT resource_type, kind, COUNT(*) FROM resource_bundle_errors \
-         WHERE unit_id = $1 GROUP BY resource_type, kind ORDER BY resource_type, kind",
+         WHERE unit_id = $1 AND kind <> 'repeated' GROUP BY resource_type, kind ORDER BY resource_type, kind",
     )
     .bind(unit.unit_id)
     .fetch_all(&mut *conn)
@@ -148,7 +156,7 @@ async fn delete_errors(conn: &mut Conn, unit_id: i64) -> Result<(), LedgerError>
     for sql in [
         "DELETE FROM quarantine WHERE error_id IN \
          (SELECT error_id FROM resource_bundle_errors WHERE unit_id = $1)",
-        "DELETE FROM resource_bundle_errors WHERE unit_id = $1",
+        "DELETE FROM resource_bundle_errors WHERE unit_id = $1 AND kind <> 'repeated'",
     ] {
         sqlx::query(sql).bind(unit_id).execute(&mut *conn).await?;
     }

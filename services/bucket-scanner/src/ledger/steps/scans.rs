@@ -6,7 +6,10 @@ use stoker_proto::common::v1::Source;
 use stoker_proto::ledger::v1::SourceStatus;
 use uuid::Uuid;
 
-use super::{Conn, LedgerError, Page, Registered, Scan, jobs, objects, one_row, plan, settle};
+use super::{
+    Conn, LedgerError, Limits, Page, Registered, Scan, claim, claim_known, jobs, objects, one_row,
+    plan, settle,
+};
 use crate::ledger::text::{nat, timestamp};
 
 #[derive(Debug, FromRow)]
@@ -14,6 +17,8 @@ struct SourceRow {
     source_id: i64,
     uri: String,
     reach: String,
+    /// A job waits that loads what is known.
+    known_only: bool,
 }
 
 pub(super) async fn begin(
@@ -21,9 +26,12 @@ pub(super) async fn begin(
     now: NaiveDateTime,
     lease: TimeDelta,
     reaches: &[String],
+    only_known: bool,
 ) -> Result<Option<Scan>, LedgerError> {
     let waiting: Vec<SourceRow> = sqlx::query_as(concat!(
-        "SELECT source_id, uri, reach FROM sources \
+        "SELECT source_id, uri, reach, \
+           EXISTS (SELECT 1 FROM jobs WHERE jobs.source_id = sources.source_id \
+             AND jobs.state = 'scanning' AND jobs.no_scan) AS known_only FROM sources \
          WHERE (scan_expiry IS NULL OR scan_expiry <= $1) AND source_id IN \
            (SELECT source_id FROM jobs WHERE state = 'scanning') ORDER BY source_id",
         skip_locked!()
@@ -31,8 +39,10 @@ pub(super) async fn begin(
     .bind(now)
     .fetch_all(&mut *conn)
     .await?;
-    let readable = |s: &SourceRow| s.reach.is_empty() || reaches.contains(&s.reach);
-    let Some(row) = waiting.into_iter().find(readable) else {
+    let wanted = |s: &SourceRow| {
+        (s.reach.is_empty() || reaches.contains(&s.reach)) && (s.known_only || !only_known)
+    };
+    let Some(row) = waiting.into_iter().find(wanted) else {
         return Ok(None);
     };
     let token = Uuid::new_v4().to_string();
@@ -42,7 +52,7 @@ pub(super) async fn begin(
         .bind(now + lease)
         .execute(&mut *conn)
         .await?;
-    reset_jobs(conn, row.source_id).await?;
+    reset_jobs(conn, row.source_id, row.known_only).await?;
     let source = Source {
         uri: row.uri,
         reach: row.reach,
@@ -50,44 +60,81 @@ pub(super) async fn begin(
     Ok(Some(Scan {
         source_id: row.source_id,
         source,
+        known_only: row.known_only,
         token,
     }))
 }
 
-/// What this scan finds replaces what an earlier one told of the jobs that want it.
-async fn reset_jobs(conn: &mut Conn, source_id: i64) -> Result<(), LedgerError> {
+/// What this scan finds replaces what an earlier one told of the jobs that want it. Jobs that want the
+/// other kind of scan wait for their turn.
+async fn reset_jobs(conn: &mut Conn, source_id: i64, known_only: bool) -> Result<(), LedgerError> {
     for sql in [
         "UPDATE jobs SET scan_begun = scan_wanted, scan_run = run, objects_unchanged = 0, \
-         objects_ignored = 0 WHERE source_id = $1 AND state = 'scanning'",
-        "DELETE FROM scan_issues WHERE job_id IN (SELECT job_id FROM jobs \
-         WHERE source_id = $1 AND state = 'scanning' AND scan_begun = scan_wanted)",
+         objects_ignored = 0 WHERE source_id = $1 AND no_scan = $2 AND state = 'scanning'",
+        "DELETE FROM scan_issues WHERE job_id IN (SELECT job_id FROM jobs WHERE source_id = $1 \
+         AND no_scan = $2 AND state = 'scanning' AND scan_begun = scan_wanted)",
     ] {
-        sqlx::query(sql).bind(source_id).execute(&mut *conn).await?;
+        let reset = sqlx::query(sql).bind(source_id).bind(known_only);
+        reset.execute(&mut *conn).await?;
     }
     Ok(())
 }
 
-pub(super) async fn register(
+async fn renew(
     conn: &mut Conn,
     now: NaiveDateTime,
     lease: TimeDelta,
     scan: &Scan,
-    page: &Page,
-) -> Result<Registered, LedgerError> {
+) -> Result<(), LedgerError> {
     let renewed =
         sqlx::query("UPDATE sources SET scan_expiry = $3 WHERE source_id = $1 AND scan_token = $2")
             .bind(scan.source_id)
             .bind(&scan.token)
             .bind(now + lease)
-            .execute(&mut *conn)
+            .execute(conn)
             .await?;
-    one_row(renewed.rows_affected(), || lost(scan))?;
+    one_row(renewed.rows_affected(), || lost(scan))
+}
+
+pub(super) async fn register(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    limits: Limits,
+    scan: &Scan,
+    page: &Page,
+) -> Result<Registered, LedgerError> {
+    renew(conn, now, limits.lease, scan).await?;
     plan::lock_jobs(conn, scan.source_id).await?;
+    let claimed = claim::page(conn, scan.source_id, page).await?;
     let (objects, mut registered) = objects::register(conn, now, scan.source_id, page).await?;
     for job_id in plan::running_jobs(conn, scan.source_id).await? {
-        registered.planned += plan::page(conn, now, job_id, page, &objects).await?;
+        let planned = plan::page(conn, now, job_id, page, &objects, limits.unit_bytes);
+        registered.planned += planned.await?;
     }
+    claim::tell(conn, now, &claimed).await?;
     Ok(registered)
+}
+
+/// Answers also the last object, after which to go on.
+pub(super) async fn register_known(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    limits: Limits,
+    scan: &Scan,
+    after: i64,
+) -> Result<(Registered, Option<i64>), LedgerError> {
+    renew(conn, now, limits.lease, scan).await?;
+    plan::lock_jobs(conn, scan.source_id).await?;
+    let claimed = claim_known::some(conn, scan, after).await?;
+    let objects = objects::known_after(conn, scan.source_id, after).await?;
+    let (mut registered, nothing_else) = (Registered::default(), Page::default());
+    for job_id in plan::jobs_for_known(conn, scan.source_id).await? {
+        let unit_bytes = limits.unit_bytes;
+        let planned = plan::page(conn, now, job_id, &nothing_else, &objects, unit_bytes);
+        registered.planned += planned.await?;
+    }
+    claim::tell(conn, now, &claimed).await?;
+    Ok((registered, objects.last().map(|o| o.resource_bundle_id)))
 }
 
 pub(super) async fn finish(
@@ -103,20 +150,22 @@ pub(super) async fn finish(
     )
     .bind(scan.source_id)
     .bind(&scan.token)
-    .bind(failure.is_none())
+    .bind(failure.is_none() && !scan.known_only)
     .bind(now)
     .execute(&mut *conn)
     .await?;
     one_row(ended.rows_affected(), || lost(scan))?;
     if let Some(reason) = failure {
-        return jobs::fail_scanned(conn, now, scan.source_id, reason).await;
+        return jobs::fail_scanned(conn, now, scan, reason).await;
     }
     sqlx::query(
-        "UPDATE jobs SET state = 'loading', listed = $2 \
-         WHERE source_id = $1 AND state = 'scanning' AND scan_begun = scan_wanted",
+        "UPDATE jobs SET state = 'loading', listed = $2, listed_run = run \
+         WHERE source_id = $1 AND no_scan = $3 AND state = 'scanning' \
+           AND scan_begun = scan_wanted",
     )
     .bind(scan.source_id)
     .bind(now)
+    .bind(scan.known_only)
     .execute(&mut *conn)
     .await?;
     // Also those that were loading before: the scan may have rescinded the last they waited for.

@@ -1,115 +1,89 @@
 //! How units, loads and jobs end, and what a lost lease means.
 
+use std::collections::{BTreeSet, HashMap};
+
 use chrono::{NaiveDateTime, TimeDelta};
-use stoker_proto::common::v1::Source;
 use stoker_proto::ledger::v1::{Disposition, Lease};
 
-use super::{Conn, LedgerError, one_row};
-use crate::ledger::text::{clean, int, join_key, nat, nat32};
-use crate::ledger::{FinishedLoad, MAX_ATTEMPTS};
+use super::{Conn, KEEP_STATEMENTS, LedgerError, one_row, rows};
+use crate::ledger::MAX_ATTEMPTS;
+use crate::ledger::rows::ints;
+use crate::ledger::text::{clean, nat32};
 
 const LONGEST_PAUSE_S: i64 = 60;
 
 /// Before a unit is tried again whose server or store is away.
 const AWAY_PAUSE: TimeDelta = TimeDelta::seconds(10);
 
-/// A unit under a lease that holds, its row locked.
+/// A unit as it is now, its row locked.
 #[derive(Debug, sqlx::FromRow)]
-pub(super) struct Held {
+pub(super) struct UnitNow {
+    pub(super) unit_id: i64,
     pub(super) resource_bundle_load_id: i64,
     pub(super) job_id: i64,
+    pub(super) state: String,
+    pub(super) lease_token: Option<String>,
+    pub(super) reason: String,
     pub(super) done_ranges: String,
+    pub(super) begun_ranges: String,
+    pub(super) wave: i64,
     pub(super) attempts: i64,
     pub(super) loader_instance_id: Option<i64>,
 }
 
+impl UnitNow {
+    pub(super) fn has_token(&self, lease: &Lease) -> bool {
+        self.lease_token.as_ref() == Some(&lease.token)
+    }
+}
+
+/// Units by id. Locked in the order of their ids, so that two calls never wait for each other in a
+/// circle.
+pub(super) async fn lock_units(
+    conn: &mut Conn,
+    unit_ids: impl IntoIterator<Item = i64>,
+) -> Result<HashMap<i64, UnitNow>, LedgerError> {
+    let mut find = rows("id", &[ints(unit_ids)]);
+    find.push(concat!(
+        "SELECT unit_id, resource_bundle_load_id, job_id, state, lease_token, reason, \
+           done_ranges, begun_ranges, wave, attempts, loader_instance_id \
+         FROM load_units WHERE unit_id IN (SELECT r.id FROM r) ORDER BY unit_id",
+        lock!()
+    ));
+    let found: Vec<UnitNow> = find
+        .build_query_as()
+        .persistent(KEEP_STATEMENTS)
+        .fetch_all(conn)
+        .await?;
+    Ok(found.into_iter().map(|unit| (unit.unit_id, unit)).collect())
+}
+
 /// The fence: fails with `LeaseLost` unless the unit is leased under just this token. An expired
 /// lease holds as long as nobody else has taken the unit.
-pub(super) async fn held(conn: &mut Conn, lease: &Lease) -> Result<Held, LedgerError> {
-    let held: Option<Held> = sqlx::query_as(concat!(
-        "SELECT resource_bundle_load_id, job_id, done_ranges, attempts, loader_instance_id \
-         FROM load_units WHERE unit_id = $1 AND lease_token = $2 AND state = 'leased'",
-        lock!()
-    ))
-    .bind(lease.unit_id)
-    .bind(&lease.token)
-    .fetch_optional(&mut *conn)
-    .await?;
-    if let Some(held) = held {
-        return Ok(held);
-    }
-    let reason = why_lost(conn, lease.unit_id).await?;
-    Err(LedgerError::LeaseLost {
-        unit_id: lease.unit_id,
-        reason,
-    })
-}
-
-/// Why a lease that does not hold does not hold, for a person.
-pub(super) async fn why_lost(conn: &mut Conn, unit_id: i64) -> Result<String, LedgerError> {
-    let row: Option<(String, String)> =
-        sqlx::query_as("SELECT state, reason FROM load_units WHERE unit_id = $1")
-            .bind(unit_id)
-            .fetch_optional(conn)
-            .await?;
-    Ok(match row {
-        None => "there is no such unit".to_owned(),
-        Some((state, reason)) => match state.as_str() {
-            "leased" => "it expired and another worker has taken the unit".to_owned(),
-            "open" => "the unit was handed back".to_owned(),
-            "done" => "the unit is finished already".to_owned(),
-            "parked" => format!("the unit is parked: {reason}"),
-            _ => reason,
-        },
-    })
-}
-
-/// Answers the load when it is over by this, and the job when it may be.
-pub(super) async fn finish_unit(
-    conn: &mut Conn,
-    now: NaiveDateTime,
+pub(super) fn held<'u>(
+    units: &'u HashMap<i64, UnitNow>,
     lease: &Lease,
-    lines: u64,
-    decoded_bytes: u64,
-) -> Result<(Option<FinishedLoad>, Option<i64>), LedgerError> {
-    let held = match held(conn, lease).await {
-        Err(lost @ LedgerError::LeaseLost { .. }) => {
-            let finished = finished_under(conn, lease).await?;
-            return Ok((None, unless_open(conn, finished.ok_or(lost)?).await?));
-        }
-        held => held?,
-    };
-    // The token stays, so that a repeat is known as one.
-    let finished = sqlx::query(
-        "UPDATE load_units SET state = 'done', lease_expiry = NULL, reason = '', lines = $3, \
-           decoded_bytes = $4, source_bytes = range_end - range_start \
-         WHERE unit_id = $1 AND lease_token = $2 AND state = 'leased'",
-    )
-    .bind(lease.unit_id)
-    .bind(&lease.token)
-    .bind(int(lines))
-    .bind(int(decoded_bytes))
-    .execute(&mut *conn)
-    .await?;
-    one_row(finished.rows_affected(), || changed(lease.unit_id))?;
-    let finished = if load(conn, now, held.resource_bundle_load_id).await? {
-        Some(describe(conn, held.resource_bundle_load_id).await?)
-    } else {
-        None
-    };
-    Ok((finished, unless_open(conn, held.job_id).await?))
+) -> Result<&'u UnitNow, LedgerError> {
+    let unit = units.get(&lease.unit_id);
+    let held = unit.filter(|unit| unit.state == "leased" && unit.has_token(lease));
+    held.ok_or_else(|| LedgerError::LeaseLost {
+        unit_id: lease.unit_id,
+        reason: why_lost(unit),
+    })
 }
 
-/// The job of a unit that was finished under just this lease.
-async fn finished_under(conn: &mut Conn, lease: &Lease) -> Result<Option<i64>, LedgerError> {
-    let repeat = sqlx::query_scalar(
-        "SELECT job_id FROM load_units WHERE unit_id = $1 AND lease_token = $2 AND state = 'done'",
-    );
-    Ok(repeat
-        .bind(lease.unit_id)
-        .bind(&lease.token)
-        .fetch_optional(conn)
-        .await?)
+/// For a person.
+fn why_lost(unit: Option<&UnitNow>) -> String {
+    let Some(unit) = unit else {
+        return "there is no such unit".to_owned();
+    };
+    match unit.state.as_str() {
+        "leased" => "it expired and another worker has taken the unit".to_owned(),
+        "open" => "the unit was handed back".to_owned(),
+        "done" => "the unit is finished already".to_owned(),
+        "parked" => format!("the unit is parked: {}", unit.reason),
+        _ => unit.reason.clone(),
+    }
 }
 
 /// Answers the job when it may be over by this.
@@ -120,7 +94,8 @@ pub(super) async fn release_unit(
     disposition: Disposition,
     reason: &str,
 ) -> Result<Option<i64>, LedgerError> {
-    let held = held(conn, lease).await?;
+    let units = lock_units(conn, [lease.unit_id]).await?;
+    let held = held(&units, lease)?;
     let attempts = nat32(held.attempts);
     match disposition {
         Disposition::HandBack => reopen(conn, lease, held.attempts - 1, now, "").await?,
@@ -138,7 +113,7 @@ pub(super) async fn release_unit(
             return Err(LedgerError::NotNow(reason));
         }
     }
-    unless_open(conn, held.job_id).await
+    Ok(without_open(conn, [held.job_id]).await?.pop())
 }
 
 /// 1 s after the first attempt, twice as long after each further one.
@@ -149,6 +124,8 @@ fn pause_after(attempts: u32) -> TimeDelta {
     TimeDelta::seconds(doubled.clamp(1, LONGEST_PAUSE_S))
 }
 
+/// Opens a unit that its worker hands back. What the worker had begun it has also ended, or it was
+/// never sent.
 async fn reopen(
     conn: &mut Conn,
     lease: &Lease,
@@ -158,7 +135,7 @@ async fn reopen(
 ) -> Result<(), LedgerError> {
     let opened = sqlx::query(
         "UPDATE load_units SET state = 'open', lease_token = NULL, lease_expiry = NULL, \
-           attempts = $3, not_before = $4, reason = $5 \
+           attempts = $3, not_before = $4, reason = $5, begun_ranges = '', told_ranges = '' \
          WHERE unit_id = $1 AND lease_token = $2 AND state = 'leased'",
     )
     .bind(lease.unit_id)
@@ -207,114 +184,72 @@ async fn park(
     one_row(parked.rows_affected(), || changed(unit_id))
 }
 
-/// Ends a unit, whose row is locked, of a load that counts no more.
-pub(super) async fn rescind(conn: &mut Conn, unit_id: i64) -> Result<(), LedgerError> {
-    let rescinded = sqlx::query(
+/// Ends units, whose rows are locked, of loads that count no more.
+pub(super) async fn rescind(conn: &mut Conn, unit_ids: &[i64]) -> Result<(), LedgerError> {
+    if unit_ids.is_empty() {
+        return Ok(());
+    }
+    let mut rescind = rows("id", &[ints(unit_ids.iter().copied())]);
+    rescind.push(
         "UPDATE load_units SET state = 'rescinded', reason = 'the object has changed', \
            lease_token = NULL, lease_expiry = NULL \
-         WHERE unit_id = $1 AND state IN ('open', 'leased')",
-    )
-    .bind(unit_id)
-    .execute(conn)
-    .await?;
-    one_row(rescinded.rows_affected(), || changed(unit_id))
+         WHERE state IN ('open', 'leased') AND unit_id IN (SELECT r.id FROM r)",
+    );
+    let rescind = rescind.build().persistent(KEEP_STATEMENTS);
+    rescind.execute(conn).await?;
+    Ok(())
+}
+
+/// Locks loads, in the order of their ids; answers of each its object.
+pub(super) async fn lock_loads(
+    conn: &mut Conn,
+    load_ids: &BTreeSet<i64>,
+) -> Result<HashMap<i64, i64>, LedgerError> {
+    let mut lock = rows("id", &[ints(load_ids.iter().copied())]);
+    lock.push(concat!(
+        "SELECT resource_bundle_load_id, resource_bundle_id FROM resource_bundle_loads \
+         WHERE resource_bundle_load_id IN (SELECT r.id FROM r) ORDER BY resource_bundle_load_id",
+        lock!()
+    ));
+    let found: Vec<(i64, i64)> = lock
+        .build_query_as()
+        .persistent(KEEP_STATEMENTS)
+        .fetch_all(conn)
+        .await?;
+    Ok(found.into_iter().collect())
+}
+
+/// For a write over many rows that are locked: it must hit each.
+pub(super) fn all_rows(hit: u64, meant: usize) -> Result<(), LedgerError> {
+    if hit == meant as u64 {
+        return Ok(());
+    }
+    let reason = format!("{meant} rows were to be changed, {hit} were");
+    Err(LedgerError::Damaged(reason))
 }
 
 pub(super) fn changed(unit_id: i64) -> LedgerError {
     LedgerError::Damaged(format!("unit {unit_id} changed under its lock"))
 }
 
-/// Ends a load when all its units are done; answers whether they were.
-async fn load(conn: &mut Conn, now: NaiveDateTime, load_id: i64) -> Result<bool, LedgerError> {
-    // Locked first: of two units that finish at once, the later must see the earlier done.
-    sqlx::query(concat!(
-        "SELECT 1 FROM resource_bundle_loads WHERE resource_bundle_load_id = $1",
-        lock!()
-    ))
-    .bind(load_id)
-    .execute(&mut *conn)
-    .await?;
-    let completed = sqlx::query(
-        "UPDATE resource_bundle_loads SET load_completed = $2, \
-           rows_processed = (SELECT CAST(COALESCE(SUM(created + updated + rejected + in_doubt), 0) \
-             AS BIGINT) FROM load_counts WHERE resource_bundle_load_id = $1), \
-           failure_count = (SELECT CAST(COALESCE(SUM(rejected + in_doubt), 0) AS BIGINT) \
-             FROM load_counts WHERE resource_bundle_load_id = $1) \
-         WHERE resource_bundle_load_id = $1 AND load_completed IS NULL AND NOT EXISTS \
-           (SELECT 1 FROM load_units WHERE resource_bundle_load_id = $1 AND state <> 'done')",
-    )
-    .bind(load_id)
-    .bind(now)
-    .execute(&mut *conn)
-    .await?;
-    let over = completed.rows_affected() == 1;
-    if over {
-        sqlx::query(
-            "UPDATE resource_bundles SET load_completed = $2 \
-             WHERE allocation_id = $1 AND resource_bundle_id = \
-               (SELECT resource_bundle_id FROM resource_bundle_loads \
-                WHERE resource_bundle_load_id = $1)",
-        )
-        .bind(load_id)
-        .bind(now)
-        .execute(conn)
-        .await?;
-    }
-    Ok(over)
+/// Those of some jobs that have no open units: whoever ends the last of them looks again, so most
+/// units end without a look at their job.
+pub(super) async fn without_open(
+    conn: &mut Conn,
+    job_ids: impl IntoIterator<Item = i64>,
+) -> Result<Vec<i64>, LedgerError> {
+    let mut find = rows("id", &[ints(job_ids)]);
+    find.push(
+        "SELECT r.id FROM r WHERE NOT EXISTS \
+           (SELECT 1 FROM load_units u WHERE u.job_id = r.id AND u.state = 'open')",
+    );
+    let found = find.build_query_scalar().persistent(KEEP_STATEMENTS);
+    Ok(found.fetch_all(conn).await?)
 }
 
-#[derive(Debug, sqlx::FromRow)]
-struct LoadRow {
-    job_id: i64,
-    uri: String,
-    reach: String,
-    bucket_name: String,
-    bucket_path: String,
-    object_name: String,
-    version: i64,
-    rows_processed: i64,
-    failure_count: i64,
-}
-
-async fn describe(conn: &mut Conn, load_id: i64) -> Result<FinishedLoad, LedgerError> {
-    let row: LoadRow = sqlx::query_as(
-        "SELECT l.job_id, s.uri, s.reach, p.bucket_name, p.bucket_path, b.object_name, l.version, \
-           l.rows_processed, l.failure_count FROM resource_bundle_loads l \
-         JOIN resource_bundles b ON b.resource_bundle_id = l.resource_bundle_id \
-         JOIN bucket_paths p ON p.bucket_path_id = b.bucket_path_id \
-         JOIN sources s ON s.source_id = b.source_id WHERE l.resource_bundle_load_id = $1",
-    )
-    .bind(load_id)
-    .fetch_one(conn)
-    .await?;
-    Ok(FinishedLoad {
-        job_id: row.job_id,
-        source: Source {
-            uri: row.uri,
-            reach: row.reach,
-        },
-        bucket_name: row.bucket_name,
-        key: join_key(&row.bucket_path, &row.object_name),
-        version: nat32(row.version),
-        loaded: nat(row.rows_processed - row.failure_count),
-        rejected: nat(row.failure_count),
-    })
-}
-
-/// The job, unless it has open units: whoever ends the last of them looks again, so most units end
-/// without a look at their job.
-async fn unless_open(conn: &mut Conn, job_id: i64) -> Result<Option<i64>, LedgerError> {
-    let open: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM load_units WHERE job_id = $1 AND state = 'open')",
-    )
-    .bind(job_id)
-    .fetch_one(conn)
-    .await?;
-    Ok((!open).then_some(job_id))
-}
-
-/// Ends a job that is listed and has nothing open or leased; answers whether it was. Not in a transaction that has locked
-/// units: who cancels or retries a job locks it before its units.
+/// Ends a job that is listed, has nothing open or leased and loads nothing again; answers whether it
+/// was. Not in a transaction that has locked units: who cancels or retries a job locks it before its
+/// units.
 pub(super) async fn job(
     conn: &mut Conn,
     now: NaiveDateTime,
@@ -326,6 +261,7 @@ pub(super) async fn job(
         .await?;
     let ended = sqlx::query(
         "UPDATE jobs SET state = 'done', ended = $2 WHERE job_id = $1 AND state = 'loading' \
+         AND recycle_after_ms IS NULL \
          AND NOT EXISTS (SELECT 1 FROM load_units WHERE job_id = $1 AND state = 'open') \
          AND NOT EXISTS (SELECT 1 FROM load_units WHERE job_id = $1 AND state = 'leased')",
     )

@@ -2,12 +2,12 @@
 
 use chrono::{NaiveDateTime, TimeDelta};
 use sqlx::FromRow;
-use stoker_proto::common::v1::Source;
-use stoker_proto::ledger::v1::JobState;
+use stoker_proto::common::v1::{FileType, Source};
+use stoker_proto::ledger::v1::{JobOptions, JobState};
 
 use super::{Conn, LedgerError, StartJob, one_row};
 use crate::ledger::is_over;
-use crate::ledger::text::Spelled;
+use crate::ledger::text::{Spelled, int, spell_all};
 
 pub(super) async fn start(
     conn: &mut Conn,
@@ -19,6 +19,7 @@ pub(super) async fn start(
         Job::Known(known) => known,
     };
     let job_id = known.job_id;
+    take_options(conn, &known, &start.options).await?;
     if is_over(JobState::read(&known.state)?) {
         begin_run(conn, now, job_id, start.reload).await?;
         if start.reload {
@@ -44,6 +45,7 @@ pub(super) async fn keep_loaded(
         Job::New(_) => return Ok(true),
         Job::Known(known) => known,
     };
+    take_options(conn, &known, &start.options).await?;
     let due = |listed: NaiveDateTime| {
         listed
             .checked_add_signed(interval)
@@ -74,6 +76,57 @@ struct Known {
     state: String,
     /// When the last listing that it asked for ended.
     listed: Option<NaiveDateTime>,
+    #[sqlx(flatten)]
+    options: Options,
+}
+
+/// Options of a job, as its row has them.
+#[derive(Debug, PartialEq, FromRow)]
+struct Options {
+    file_types: String,
+    recycle_after_ms: Option<i64>,
+    no_scan: bool,
+    unordered: bool,
+}
+
+impl Options {
+    fn of(options: &JobOptions) -> Result<Self, LedgerError> {
+        let mut file_types: Vec<FileType> = options.file_types().collect();
+        file_types.sort_unstable();
+        file_types.dedup();
+        Ok(Self {
+            file_types: spell_all(file_types)?,
+            recycle_after_ms: options.recycle_after_ms.map(int),
+            no_scan: options.no_scan,
+            unordered: options.unordered,
+        })
+    }
+}
+
+/// A known job, whose row is locked, goes by these from now on. What is planned already stays so.
+async fn take_options(
+    conn: &mut Conn,
+    known: &Known,
+    options: &JobOptions,
+) -> Result<(), LedgerError> {
+    let options = Options::of(options)?;
+    if options == known.options {
+        return Ok(());
+    }
+    // A scan of the other kind that is under way is not the one that the job waits for now.
+    sqlx::query(
+        "UPDATE jobs SET file_types = $2, recycle_after_ms = $3, unordered = $4, \
+           scan_wanted = scan_wanted + CASE WHEN no_scan <> $5 THEN 1 ELSE 0 END, no_scan = $5 \
+         WHERE job_id = $1",
+    )
+    .bind(known.job_id)
+    .bind(options.file_types)
+    .bind(options.recycle_after_ms)
+    .bind(options.unordered)
+    .bind(options.no_scan)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 async fn find_or_add(
@@ -95,7 +148,7 @@ async fn find_or_add(
 /// The job of a load, its row locked.
 async fn find(conn: &mut Conn, start: &StartJob) -> Result<Option<Known>, LedgerError> {
     let known = sqlx::query_as(concat!(
-        "SELECT job_id, state, listed FROM jobs WHERE source_id = \
+        "SELECT job_id, state, listed, file_types, recycle_after_ms, no_scan, unordered FROM jobs WHERE source_id = \
            (SELECT source_id FROM sources WHERE uri = $1 AND reach = $2) \
          AND base_url = $3 AND tenant = $4 AND interaction = $5",
         lock!()
@@ -135,11 +188,12 @@ async fn insert(
     source_id: i64,
     start: &StartJob,
 ) -> Result<Option<i64>, LedgerError> {
+    let options = Options::of(&start.options)?;
     let inserted = sqlx::query_scalar(
         "INSERT INTO jobs (source_id, base_url, tenant, interaction, state, reason, created, \
            started, run, reload, scan_wanted, scan_begun, scan_run, objects_unchanged, \
-           objects_ignored) \
-         VALUES ($1, $2, $3, $4, 'scanning', '', $5, $5, 1, $6, 1, 0, 0, 0, 0) \
+           objects_ignored, file_types, recycle_after_ms, no_scan, unordered) \
+         VALUES ($1, $2, $3, $4, 'scanning', '', $5, $5, 1, $6, 1, 0, 0, 0, 0, $7, $8, $9, $10) \
          ON CONFLICT DO NOTHING RETURNING job_id",
     )
     .bind(source_id)
@@ -147,7 +201,11 @@ async fn insert(
     .bind(&start.target.tenant)
     .bind(start.interaction.spell()?)
     .bind(now)
-    .bind(start.reload);
+    .bind(start.reload)
+    .bind(options.file_types)
+    .bind(options.recycle_after_ms)
+    .bind(options.no_scan)
+    .bind(options.unordered);
     Ok(inserted.fetch_optional(conn).await?)
 }
 

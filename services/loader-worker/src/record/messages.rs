@@ -1,18 +1,9 @@
-//! Makes outcomes durable in the ledger.
-//!
-//! If the process dies before a commit, what it covers was sent but is not settled: the next lease of the unit
-//! sends it again (a `PUT` then changes nothing, a `POST` may double what was in flight). If it dies after, the
-//! next lease skips it.
+//! The messages of a commit.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use stoker_proto::common::v1::ByteRange;
 use stoker_proto::ledger::v1::commit_outcomes_request::Part;
 use stoker_proto::ledger::v1::{
@@ -20,22 +11,11 @@ use stoker_proto::ledger::v1::{
     QuarantineChunk, TypeCount,
 };
 use stoker_shared::ranges::RangeSet;
-use stoker_shared::retry::Backoff;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_util::task::AbortOnDropHandle;
-use tracing::Instrument as _;
 
-use crate::announce::Announcer;
-use crate::ledger::{Ledger, LedgerFault};
 use crate::outcome::{Fate, Outcome, Refusal, Settled};
-use crate::stats::Stats;
-use crate::unit::UnitEnd;
 
 /// Bytes of an input in one message: well below gRPC's usual limit of 4 MiB.
 const QUARANTINE_CHUNK: usize = 1 << 20;
-
-/// Bytes of rejected inputs in one commit, about.
-const COMMIT_BYTES: usize = 32 << 20;
 
 /// Bytes of outcomes in one message, about: as for [`QUARANTINE_CHUNK`].
 const OUTCOMES_MESSAGE: usize = 1 << 20;
@@ -46,168 +26,14 @@ const MAX_ERROR_TEXT: usize = 8 << 10;
 /// Most text of one OperationOutcome that is kept.
 const MAX_OPERATION_OUTCOME: usize = 256 << 10;
 
-/// Commits for one unit.
-#[derive(Debug)]
-pub(crate) struct Recorder {
-    ledger: Ledger,
-    lease: Lease,
-    stats: Arc<Stats>,
-    announcer: Announcer,
-    waits_for_room: bool,
-    rng: StdRng,
-}
-
-impl Recorder {
-    /// With `waits_for_room` a full ledger is waited for like one that is away.
-    pub(crate) fn new(
-        ledger: Ledger,
-        lease: Lease,
-        stats: Arc<Stats>,
-        announcer: Announcer,
-        waits_for_room: bool,
-        seed: u64,
-    ) -> Self {
-        Self {
-            ledger,
-            lease,
-            stats,
-            announcer,
-            waits_for_room,
-            rng: StdRng::seed_from_u64(seed),
-        }
-    }
-
-    /// Starts to commit what is handed over. At most `window` requests are sent and not yet
-    /// committed: so much a crash can repeat.
-    pub(crate) fn start(mut self, window: usize, source_bytes: Arc<AtomicU64>) -> Recording {
-        let (settled, mut waiting) = mpsc::channel::<(Settled, Place)>(window);
-        let committing = async move {
-            let mut together = Vec::new();
-            // Whatever is settled while one commit runs goes into the next.
-            while waiting.recv_many(&mut together, window).await > 0 {
-                while !together.is_empty() {
-                    let some = together.drain(..fitting(&together));
-                    let (settled, places): (Vec<_>, Vec<_>) = some.unzip();
-                    let bytes = source_bytes.load(Ordering::Relaxed);
-                    self.commit(settled, bytes).await?;
-                    drop(places);
-                }
-            }
-            Ok(())
-        };
-        Recording {
-            settled,
-            window: Arc::new(Semaphore::new(window)),
-            task: AbortOnDropHandle::new(tokio::spawn(committing.in_current_span())),
-        }
-    }
-
-    /// Commits; while the ledger is away it tries again, for as long as the caller lets it.
-    async fn commit(
-        &mut self,
-        settled: Vec<Settled>,
-        source_bytes: u64,
-    ) -> Result<(), LedgerFault> {
-        let parts = parts(&self.lease, settled, source_bytes);
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        loop {
-            match self.ledger.commit(parts.clone()).await {
-                Ok(()) => break,
-                Err(e) if e.may_pass() || (e.is_full() && self.waits_for_room) => {
-                    tracing::warn!(error = %e, "the ledger is away, committing again");
-                    tokio::time::sleep(backoff.pause(None, &mut self.rng)).await;
-                }
-                Err(e) => return Err(e),
-            }
-        }
-        for part in parts.into_iter().filter_map(|part| part.part) {
-            match part {
-                Part::Header(header) => self.count(&header.counts),
-                Part::Outcomes(list) => self.announcer.recorded(&list.outcomes),
-                Part::Quarantine(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn count(&self, counts: &[TypeCount]) {
-        let metrics = self.stats.metrics();
-        for count in counts {
-            metrics.resources("created", count.created);
-            metrics.resources("updated", count.updated);
-            metrics.resources("rejected", count.rejected);
-            metrics.resources("in_doubt", count.in_doubt);
-        }
-    }
-}
-
-/// The task that commits what is settled; dropping it ends it.
-#[derive(Debug)]
-pub(crate) struct Recording {
-    settled: mpsc::Sender<(Settled, Place)>,
-    window: Arc<Semaphore>,
-    task: AbortOnDropHandle<Result<(), LedgerFault>>,
-}
-
-/// A request's place among those not yet committed, with its share of the memory; free again when
-/// dropped.
-#[derive(Debug)]
-pub(crate) struct Place {
-    _count: OwnedSemaphorePermit,
-    memory: Option<OwnedSemaphorePermit>,
-}
-
-impl Place {
-    /// Keeps `memory` for as long as the place is taken.
-    pub(crate) fn with(mut self, memory: OwnedSemaphorePermit) -> Self {
-        self.memory = Some(memory);
-        self
-    }
-}
-
-impl Recording {
-    /// Waits for a free place.
-    pub(crate) async fn place(&self) -> Place {
-        match Arc::clone(&self.window).acquire_owned().await {
-            Ok(count) => Place {
-                _count: count,
-                memory: None,
-            },
-            Err(_) => unreachable!("the window is never closed"),
-        }
-    }
-
-    /// Has the outcome recorded.
-    pub(crate) async fn hand_over(&self, settled: Settled, place: Place) -> Result<(), UnitEnd> {
-        // The task ends early only when it has failed; `end` tells its own error.
-        let sent = self.settled.send((settled, place)).await;
-        sent.map_err(|_| UnitEnd::Interrupted)
-    }
-
-    /// Waits until everything handed over is committed.
-    pub(crate) async fn end(self) -> Result<(), LedgerFault> {
-        drop(self.settled);
-        match self.task.await {
-            Ok(result) => result,
-            Err(e) => Err(LedgerFault::Failed(e.to_string())),
-        }
-    }
-}
-
-/// How many of the first go into one commit: at least one, and bytes as far as the ledger likes them.
-fn fitting(settled: &[(Settled, Place)]) -> usize {
-    let mut bytes = 0;
-    let fits = |(one, _): &&(Settled, Place)| {
-        bytes += one.kept_bytes();
-        bytes <= COMMIT_BYTES
-    };
-    settled.iter().take_while(fits).count().max(1)
-}
-
 /// The messages of one commit: header, outcomes, quarantine.
-fn parts(lease: &Lease, settled: Vec<Settled>, source_bytes: u64) -> Vec<CommitOutcomesRequest> {
+pub(super) fn parts(
+    lease: &Lease,
+    settled: Vec<Settled>,
+    source_bytes: u64,
+) -> Vec<CommitOutcomesRequest> {
     let mut done = RangeSet::new();
-    let mut counts: BTreeMap<Arc<str>, TypeCount> = BTreeMap::new();
+    let mut counts = Counts::default();
     let mut header = CommitHeader {
         lease: Some(lease.clone()),
         source_bytes,
@@ -215,12 +41,14 @@ fn parts(lease: &Lease, settled: Vec<Settled>, source_bytes: u64) -> Vec<CommitO
     };
     let mut recorded = Vec::new();
     let mut quarantine = Vec::new();
+    let mut begun = RangeSet::new();
     for one in settled {
         header.requests += one.requests;
         header.retries += one.retries;
         one.done.into_iter().for_each(|range| done.insert(range));
+        one.begun.into_iter().for_each(|range| begun.insert(range));
         for outcome in one.outcomes {
-            count(&mut counts, &outcome);
+            counts.count(&outcome);
             let index = u32::try_from(recorded.len()).unwrap_or(u32::MAX);
             if let Some((entry, input)) = record(outcome) {
                 quarantine.extend(chunks(index, &input));
@@ -228,20 +56,23 @@ fn parts(lease: &Lease, settled: Vec<Settled>, source_bytes: u64) -> Vec<CommitO
             }
         }
     }
-    header.done = done
-        .iter()
-        .map(|r| ByteRange {
-            start: r.start,
-            end: r.end,
-        })
-        .collect();
-    header.counts = counts.into_values().collect();
+    header.done = ranges(&done);
+    header.begun = ranges(&begun);
+    header.counts = counts.by_name();
     let outcomes = messages(recorded).into_iter().map(Part::Outcomes);
     std::iter::once(Part::Header(header))
         .chain(outcomes)
         .chain(quarantine.into_iter().map(Part::Quarantine))
         .map(|part| CommitOutcomesRequest { part: Some(part) })
         .collect()
+}
+
+fn ranges(set: &RangeSet) -> Vec<ByteRange> {
+    let range = |range: std::ops::Range<u64>| ByteRange {
+        start: range.start,
+        end: range.end,
+    };
+    set.iter().map(range).collect()
 }
 
 /// Outcomes in lists that each fit in a message.
@@ -262,18 +93,39 @@ fn messages(outcomes: Vec<EntryOutcome>) -> Vec<OutcomeList> {
     lists
 }
 
-fn count(counts: &mut BTreeMap<Arc<str>, TypeCount>, outcome: &Outcome) {
-    let count = counts
-        .entry(Arc::clone(&outcome.resource_type))
-        .or_insert_with(|| TypeCount {
-            resource_type: outcome.resource_type.to_string(),
-            ..TypeCount::default()
+/// Counts by type: of a few types, so that looking through them is faster than a map.
+#[derive(Default)]
+struct Counts(Vec<(Arc<str>, TypeCount)>);
+
+impl Counts {
+    fn count(&mut self, outcome: &Outcome) {
+        let count = self.of(&outcome.resource_type);
+        match &outcome.fate {
+            Fate::Created(_) => count.created += 1,
+            Fate::Updated => count.updated += 1,
+            Fate::Rejected(_) => count.rejected += 1,
+            Fate::InDoubt(_) => count.in_doubt += 1,
+        }
+    }
+
+    fn of(&mut self, resource_type: &Arc<str>) -> &mut TypeCount {
+        let is_it = |known: &Arc<str>| Arc::ptr_eq(known, resource_type) || known == resource_type;
+        let at = self.0.iter().rposition(|(known, _)| is_it(known));
+        let at = at.unwrap_or_else(|| {
+            let count = TypeCount {
+                resource_type: resource_type.to_string(),
+                ..TypeCount::default()
+            };
+            self.0.push((Arc::clone(resource_type), count));
+            self.0.len() - 1
         });
-    match &outcome.fate {
-        Fate::Created(_) => count.created += 1,
-        Fate::Updated => count.updated += 1,
-        Fate::Rejected(_) => count.rejected += 1,
-        Fate::InDoubt(_) => count.in_doubt += 1,
+        &mut self.0[at].1
+    }
+
+    fn by_name(self) -> Vec<TypeCount> {
+        let mut counts: Vec<TypeCount> = self.0.into_iter().map(|(_, count)| count).collect();
+        counts.sort_by(|a, b| a.resource_type.cmp(&b.resource_type));
+        counts
     }
 }
 
@@ -376,6 +228,7 @@ mod tests {
             done: vec![0..10, 10..20, 20..30],
             requests: 2,
             retries: 1,
+            ..Settled::default()
         };
         let mut parts = parts(&Lease::default(), vec![settled], 99)
             .into_iter()

@@ -1,0 +1,171 @@
+//! Whether `auto` finds what the best fixed limits reach, on simulated servers.
+
+use std::thread;
+
+use clap::Parser;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use stoker_bench::figures::Figures;
+use stoker_bench::simulated::{
+    Course, CpuBound, Deadlocking, Flaky, FsyncBound, RateLimited, Server, run,
+};
+use stoker_shared::pace::{Axis, Bounds};
+
+const CONCURRENCY: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+const BATCH: [usize; 8] = [1, 5, 10, 25, 50, 100, 200, 500];
+
+/// What is compared: from when it should be found, in seconds.
+const FROM: usize = 30;
+const TO: usize = 90;
+
+const KINDS: [&str; 6] = [
+    "fsync-bound",
+    "CPU-bound",
+    "rate-limited by requests",
+    "rate-limited by resources",
+    "deadlocking",
+    "flaky",
+];
+
+/// Compares `auto` with all fixed limits of a grid.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Servers of each kind, each with other properties
+    #[arg(long, default_value_t = 8)]
+    servers: u64,
+    /// The first of them
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+    /// Only this kind of server, counted from 0
+    #[arg(long)]
+    kind: Option<usize>,
+    /// Print how the limits changed
+    #[arg(long)]
+    verbose: bool,
+}
+
+/// Each server is met so many times, with other dice.
+const DICE: [u64; 3] = [1, 2, 3];
+
+/// One server, found and best.
+struct Compared {
+    kind: usize,
+    server: u64,
+    best_at: (usize, usize),
+    /// For each of the dice: the rate of the best fixed limits, and the course with `auto`.
+    runs: Vec<(f64, Course)>,
+}
+
+impl Compared {
+    fn pct(run: &(f64, Course)) -> f64 {
+        100.0 * run.1.rate(FROM, TO) / run.0
+    }
+
+    /// The run in which `auto` did worst.
+    fn worst(&self) -> Option<&(f64, Course)> {
+        let runs = self.runs.iter();
+        runs.min_by(|a, b| Self::pct(a).total_cmp(&Self::pct(b)))
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let last = args.first + args.servers;
+    let mut cases: Vec<_> = (0..KINDS.len())
+        .flat_map(|kind| (args.first..last).map(move |seed| (kind, seed)))
+        .collect();
+    cases.retain(|(kind, _)| args.kind.is_none_or(|only| only == *kind));
+    let half = cases.split_off(cases.len() / 2);
+    let other = thread::spawn(move || half.into_iter().map(compare).collect::<Vec<_>>());
+    let mut compared: Vec<_> = cases.into_iter().map(compare).collect();
+    compared.extend(
+        other
+            .join()
+            .map_err(|_| anyhow::anyhow!("a simulation panicked"))?,
+    );
+    let figures = tell(&compared, args.verbose);
+    figures.publish("tune")
+}
+
+fn server(kind: usize, seed: u64) -> Box<dyn Server> {
+    let mut rng = StdRng::seed_from_u64(1000 * seed);
+    match kind {
+        0 => Box::new(FsyncBound::new(&mut rng)),
+        1 => Box::new(CpuBound::new(&mut rng)),
+        2 => Box::new(RateLimited::new(false, &mut rng)),
+        3 => Box::new(RateLimited::new(true, &mut rng)),
+        4 => Box::new(Deadlocking::new(&mut rng)),
+        _ => Box::new(Flaky::new(&mut rng)),
+    }
+}
+
+/// The best fixed limits are those with the best mean over all dice.
+fn compare((kind, number): (usize, u64)) -> Compared {
+    let with = |concurrency: Axis, batch: Axis| -> Vec<Course> {
+        let bounds = Bounds { concurrency, batch };
+        let run = |dice: &u64| {
+            let mut server = server(kind, number);
+            run(&mut *server, bounds, 100 * number + dice, TO)
+        };
+        DICE.iter().map(run).collect()
+    };
+    let (mut best, mut best_at) = (Vec::new(), (0, 0));
+    for concurrency in CONCURRENCY {
+        for batch in BATCH {
+            let courses = with(Axis::fixed(concurrency), Axis::fixed(batch));
+            let rates: Vec<f64> = courses.iter().map(|c| c.rate(FROM, TO)).collect();
+            if rates.iter().sum::<f64>() > best.iter().sum::<f64>() {
+                (best, best_at) = (rates, (concurrency, batch));
+            }
+        }
+    }
+    let auto = with(Axis::auto(4, 1, 64), Axis::auto(50, 1, 500));
+    Compared {
+        kind,
+        server: number,
+        best_at,
+        runs: best.into_iter().zip(auto).collect(),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the benchmark's result")]
+fn tell(compared: &[Compared], verbose: bool) -> Figures {
+    println!(
+        "{:<26}{:>4}{:>10}{:>9}{:>10}{:>9}{:>8}{:>10}{:>13}",
+        "server", "no", "best/s", "at", "auto/s", "at", "% best", "wasted %", "95 % after s"
+    );
+    let (mut worst, mut wasted, mut slowest) = (f64::MAX, 0.0_f64, 0);
+    for case in compared {
+        let Some(run @ (best, course)) = case.worst() else {
+            continue;
+        };
+        let (_, concurrency, batch) = course.limits.last().copied().unwrap_or_default();
+        let reached = |(best, course): &(f64, Course)| course.reached(0.95 * best).unwrap_or(TO);
+        let after = case.runs.iter().map(reached).max().unwrap_or(TO);
+        let waste = case.runs.iter().map(|(_, course)| course.wasted_pct());
+        let waste = waste.fold(0.0, f64::max);
+        println!(
+            "{:<26}{:>4}{best:>10.0}{:>9}{:>10.0}{:>9}{:>8.1}{waste:>10.2}{after:>13}",
+            KINDS[case.kind],
+            case.server,
+            format!("{}x{}", case.best_at.0, case.best_at.1),
+            course.rate(FROM, TO),
+            format!("{concurrency}x{batch}"),
+            Compared::pct(run),
+        );
+        if verbose {
+            for (at, concurrency, batch) in &course.limits {
+                println!("  {at:>8.2} s  {concurrency} x {batch}");
+            }
+        }
+        worst = worst.min(Compared::pct(run));
+        wasted = wasted.max(waste);
+        slowest = slowest.max(after);
+    }
+    let mut figures = Figures::default();
+    figures.add("worst_pct_of_best", worst);
+    figures.add("wasted_requests_pct", wasted);
+    let slowest = u32::try_from(slowest).map_or(f64::NAN, f64::from);
+    figures.add("slowest_s_to_95_pct", slowest);
+    figures
+}

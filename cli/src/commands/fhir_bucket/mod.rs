@@ -1,0 +1,122 @@
+//! `stoker fhir-bucket`: the command line of the Java tool of that name, as it is.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use bucket_scanner::ledger;
+use clap::Parser as _;
+use stoker_shared::clock::SystemClock;
+use stoker_shared::telemetry::{self, LogFormat, TelemetryConfig};
+
+mod db;
+mod fhir;
+mod given;
+mod jvm;
+mod keep;
+mod logging;
+mod notes;
+mod options;
+mod plan;
+mod rotating;
+
+use given::Given;
+use logging::Logging;
+use notes::Notes;
+use plan::Work;
+
+use super::load;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::{Cli, Global};
+
+/// Load as the Java fhir-bucket does, by its own options and properties files
+///
+/// Takes every option of the Java tool, and what stands before them on a `java` command line. It runs until it
+/// is stopped, except with --create-schema and --immediate-local. docs/fhir-bucket.md says of each option what
+/// it does here.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct FhirBucketArgs {
+    /// Options of the Java fhir-bucket
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "OPTION"
+    )]
+    args: Vec<String>,
+}
+
+const EXAMPLES: &str = "Examples:
+  stoker fhir-bucket --db-type postgresql --db-properties db.properties --create-schema
+  stoker fhir-bucket -Djava.util.logging.config.file=logging.properties \\
+    --bootstrap-schema --db-type postgresql --db-properties db.properties \\
+    --cos-properties cos.properties --fhir-properties fhir.properties --bucket my-bucket --file-type NDJSON
+  stoker fhir-bucket --fhir-properties fhir.properties --immediate-local --scan-local-dir ./data
+
+Exit codes: 0 done, or stopped by a signal · 1 could not run
+            with --immediate-local also 2 some inputs were rejected · 3 interrupted";
+
+/// Runs the command.
+pub async fn run(args: FhirBucketArgs, global: &Global) -> anyhow::Result<ExitCode> {
+    let output = Output::new(global);
+    let given = Given::parse(&args.args)?;
+    if given.help {
+        if let Err(help) = Cli::try_parse_from(["stoker", "fhir-bucket", "--help"]) {
+            help.print()?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut notes = Notes::default();
+    let logging = Logging::read(given.jvm.logging.as_deref(), &mut notes);
+    let work = Work::of(&given, global, &mut notes)?;
+    let (console, file) = logging.open(&mut notes);
+    let logs_to_file = file.is_some();
+    let telemetry = telemetry::init_with_file(&console_logs(console, global), "fhir-bucket", file)?;
+    notes.log();
+    let ended = do_it(work, &output).await;
+    if let (Err(error), true) = (&ended, logs_to_file) {
+        // Standard error is told it by the caller.
+        tracing::error!("{error:#}");
+    }
+    telemetry.shutdown();
+    ended
+}
+
+async fn do_it(work: Work, output: &Output) -> anyhow::Result<ExitCode> {
+    match work {
+        Work::Schema(config) => make_schema(&config, output).await?,
+        Work::Once(plan) => {
+            return load::run_plan(&plan, || Progress::Silent, output).await;
+        }
+        Work::Keep(keeping) => Box::pin(keep::keep(*keeping)).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Opening a ledger makes or updates its tables, whoever else does so at the same time.
+async fn make_schema(config: &bucket_scanner::Config, output: &Output) -> anyhow::Result<()> {
+    let url = config
+        .ledger
+        .as_ref()
+        .ok_or(bucket_scanner::Error::NoLedger)?;
+    ledger::open(url, &config.ledger_options()?, Arc::new(SystemClock)).await?;
+    let made = serde_json::json!({ "ledger": url.to_string(), "schema": config.ledger_schema });
+    output.result(&made, || format!("the schema is there: {url}"))
+}
+
+/// The log on standard error, as lines to read unless asked otherwise.
+fn console_logs(levels: String, global: &Global) -> TelemetryConfig {
+    let levels = match (global.quiet, global.verbose) {
+        (true, _) => "error".to_owned(),
+        (false, 0) => levels,
+        (false, _) => "debug".to_owned(),
+    };
+    TelemetryConfig {
+        log_format: if global.json {
+            LogFormat::Json
+        } else {
+            LogFormat::Human
+        },
+        ..TelemetryConfig::at_level(&levels)
+    }
+}

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Runs bench-ledger on a PostgreSQL of its own that, unlike that of the tests, has what it acknowledges on disk.
+# usage: scripts/bench-ledger.sh [ARGUMENT OF bench-ledger...]      needs what tests/parts/postgres.sh needs
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export STOKER_POSTGRES_PORT=${STOKER_POSTGRES_PORT:-15499}
+cargo build --release -p stoker-bench --bin bench-ledger
+tests/parts/postgres.sh install
+trap 'tests/parts/postgres.sh stop' EXIT
+STOKER_POSTGRES_FSYNC=on tests/parts/postgres.sh start
+eval "$(tests/parts/postgres.sh env)"
+cargo run --release -p stoker-bench --bin bench-ledger -- "$@"

@@ -1,0 +1,268 @@
+//! Which units a worker is given: wave by wave, of the types and places that it takes.
+
+use chrono::NaiveDateTime;
+use stoker_proto::common::v1::FileType;
+use stoker_proto::ledger::v1::{BucketPath, LeaseUnitsRequest, UnitLimit};
+
+use super::work::LeasableJob;
+use super::{Conn, KEEP_STATEMENTS, LedgerError, rows, settle, waves};
+use crate::ledger::MAX_ATTEMPTS;
+use crate::ledger::rows::texts;
+use crate::ledger::text::{Spelled, clean, nat32};
+
+/// What is still wanted of a call.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    left: i64,
+    types: Vec<Type>,
+    /// Of `bucket_path_id`.
+    paths: Vec<(i64, i64)>,
+    /// A JSON array of unit ids.
+    held: String,
+}
+
+/// Units of one file type, as many as there is room for.
+#[derive(Debug)]
+struct Type {
+    spelled: &'static str,
+    left: i64,
+}
+
+impl Wanted {
+    pub(super) async fn by(
+        conn: &mut Conn,
+        request: &LeaseUnitsRequest,
+    ) -> Result<Self, LedgerError> {
+        let left = i64::from(request.max_units);
+        let paths = if request.bucket_paths.is_empty() {
+            vec![(i64::MIN, i64::MAX)]
+        } else {
+            path_ids(conn, &request.bucket_paths).await?
+        };
+        Ok(Self {
+            left,
+            types: types(left, &request.limits)?,
+            paths,
+            held: json(&request.held_unit_ids),
+        })
+    }
+
+    pub(super) fn is_met(&self) -> bool {
+        self.left <= 0
+    }
+
+    fn had(&mut self, place: usize, units: usize) {
+        let units = i64::try_from(units).unwrap_or(i64::MAX);
+        self.left -= units;
+        if let Some(of) = self.types.get_mut(place) {
+            of.left -= units;
+        }
+    }
+}
+
+/// Each type once; without limits all there are.
+fn types(left: i64, limits: &[UnitLimit]) -> Result<Vec<Type>, LedgerError> {
+    if limits.is_empty() {
+        let all = FileType::ALL.iter();
+        return Ok(all.map(|(_, spelled)| Type { spelled, left }).collect());
+    }
+    let mut types: Vec<Type> = Vec::new();
+    for limit in limits {
+        let (spelled, more) = (limit.file_type().spell()?, i64::from(limit.max_units));
+        match types.iter_mut().find(|of| of.spelled == spelled) {
+            Some(of) => of.left += more,
+            None => types.push(Type {
+                spelled,
+                left: more,
+            }),
+        }
+    }
+    Ok(types)
+}
+
+/// Each as a range that holds it alone. Paths that no object has are left out.
+async fn path_ids(conn: &mut Conn, paths: &[BucketPath]) -> Result<Vec<(i64, i64)>, LedgerError> {
+    let columns = [
+        texts(paths.iter().map(|path| clean(&path.bucket_name))),
+        texts(paths.iter().map(|path| clean(&path.bucket_path))),
+    ];
+    let mut find = rows("bucket, path", &columns);
+    find.push(
+        "SELECT DISTINCT p.bucket_path_id FROM r JOIN bucket_paths p \
+         ON p.bucket_name = r.bucket AND p.bucket_path = r.path",
+    );
+    let found: Vec<i64> = find
+        .build_query_scalar()
+        .persistent(KEEP_STATEMENTS)
+        .fetch_all(conn)
+        .await?;
+    Ok(found.into_iter().map(|id| (id, id)).collect())
+}
+
+fn json(numbers: &[i64]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(i64::to_string).collect();
+    format!("[{}]", numbers.join(","))
+}
+
+/// Units of a job to lease: expired ones first, or they would wait for all open ones.
+pub(super) async fn pick(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    job: &LeasableJob,
+    wanted: &mut Wanted,
+) -> Result<Vec<i64>, LedgerError> {
+    let mut picked = Vec::new();
+    let Some(first) = waves::first(conn, job.job_id).await? else {
+        return Ok(picked);
+    };
+    if job.unordered {
+        expired(conn, now, job.job_id, i64::MAX, wanted, &mut picked).await?;
+        let mut wave = Some(first);
+        while let Some(this) = wave.filter(|_| !wanted.is_met()) {
+            open(conn, now, job.job_id, this, wanted, &mut picked).await?;
+            wave = waves::next(conn, job.job_id, this).await?;
+        }
+    } else if first == 0 || job.listed {
+        expired(conn, now, job.job_id, first, wanted, &mut picked).await?;
+        open(conn, now, job.job_id, first, wanted, &mut picked).await?;
+    }
+    Ok(picked)
+}
+
+/// Units up to a wave whose lease has run out.
+async fn expired(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    job_id: i64,
+    last_wave: i64,
+    wanted: &mut Wanted,
+    picked: &mut Vec<i64>,
+) -> Result<(), LedgerError> {
+    for place in 0..wanted.types.len() {
+        for path in 0..wanted.paths.len() {
+            let Some(part) = wanted.part(place, path) else {
+                continue;
+            };
+            let units: Vec<(i64, i64, String)> = sqlx::query_as(concat!(
+                "SELECT unit_id, attempts, reason FROM load_units \
+                 WHERE job_id = $1 AND state = 'leased' AND lease_expiry <= $2 AND wave <= $3 \
+                   AND file_type = $4 AND bucket_path_id BETWEEN $5 AND $6 AND unit_id NOT IN (",
+                numbers_in!("$8"),
+                ") ORDER BY lease_expiry LIMIT $7",
+                skip_locked!()
+            ))
+            .bind(job_id)
+            .bind(now)
+            .bind(last_wave)
+            .bind(part.file_type)
+            .bind(part.path.0)
+            .bind(part.path.1)
+            .bind(part.room)
+            .bind(&wanted.held)
+            .fetch_all(&mut *conn)
+            .await?;
+            let before = picked.len();
+            keep_or_give_up(conn, now, units, picked).await?;
+            wanted.had(place, picked.len() - before);
+        }
+    }
+    Ok(())
+}
+
+/// Units with attempts left go on; others are set aside with their last reason.
+async fn keep_or_give_up(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    units: Vec<(i64, i64, String)>,
+    picked: &mut Vec<i64>,
+) -> Result<(), LedgerError> {
+    for (unit_id, attempts, reason) in units {
+        if nat32(attempts) < MAX_ATTEMPTS {
+            picked.push(unit_id);
+        } else {
+            settle::give_up(conn, now, unit_id, &reason).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Open units of a wave. Such a unit is held by nobody, whatever a worker believed when it asked.
+async fn open(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    job_id: i64,
+    wave: i64,
+    wanted: &mut Wanted,
+    picked: &mut Vec<i64>,
+) -> Result<(), LedgerError> {
+    for place in 0..wanted.types.len() {
+        for path in 0..wanted.paths.len() {
+            let Some(part) = wanted.part(place, path) else {
+                continue;
+            };
+            let units: Vec<i64> = sqlx::query_scalar(concat!(
+                "SELECT unit_id FROM load_units \
+                 WHERE job_id = $1 AND state = 'open' AND not_before <= $2 AND wave = $3 \
+                   AND file_type = $4 AND bucket_path_id BETWEEN $5 AND $6 \
+                 ORDER BY not_before, unit_id LIMIT $7",
+                skip_locked!()
+            ))
+            .bind(job_id)
+            .bind(now)
+            .bind(wave)
+            .bind(part.file_type)
+            .bind(part.path.0)
+            .bind(part.path.1)
+            .bind(part.room)
+            .fetch_all(&mut *conn)
+            .await?;
+            wanted.had(place, units.len());
+            picked.extend(units);
+        }
+    }
+    Ok(())
+}
+
+/// What one statement asks for.
+struct Part {
+    file_type: &'static str,
+    path: (i64, i64),
+    room: i64,
+}
+
+impl Wanted {
+    /// None when there is no room for more of it.
+    fn part(&self, place: usize, path: usize) -> Option<Part> {
+        let of = self.types.get(place)?;
+        let room = of.left.min(self.left);
+        let part = Part {
+            file_type: of.spelled,
+            path: *self.paths.get(path)?,
+            room,
+        };
+        (room > 0).then_some(part)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_of_a_type_add_up() {
+        let limit = |file_type: FileType, max_units| UnitLimit {
+            file_type: file_type.into(),
+            max_units,
+        };
+        let limits = [
+            limit(FileType::Json, 2),
+            limit(FileType::Ndjson, 0),
+            limit(FileType::Json, 1),
+        ];
+        let found = types(10, &limits).unwrap();
+        let found: Vec<_> = found.iter().map(|of| (of.spelled, of.left)).collect();
+        assert_eq!(found, [("JSON", 3), ("NDJSON", 0)]);
+        assert_eq!(types(10, &[]).unwrap().len(), 2);
+        assert!(types(10, &[limit(FileType::Unspecified, 1)]).is_err());
+    }
+}

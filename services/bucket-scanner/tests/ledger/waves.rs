@@ -1,0 +1,241 @@
+//! What others refer to comes first; and which units a worker takes at all.
+
+use bucket_scanner::ledger::{FoundObject, StartJob};
+use stoker_proto::common::v1::FileType;
+use stoker_proto::ledger::v1::{
+    BucketPath, Disposition, JobOptions, JobState, LeaseUnitsRequest, Unit, UnitLimit,
+};
+
+use crate::world::{World, key_of, lease_of, object, rejecting, start};
+
+fn json(key: &str) -> FoundObject {
+    FoundObject {
+        file_type: FileType::Json,
+        ..object(key, 100)
+    }
+}
+
+fn keys(units: &[Unit]) -> Vec<&str> {
+    let mut keys: Vec<&str> = units.iter().map(key_of).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// Finishes units; answers whether the last said that a wave was over.
+async fn finish(world: &World, units: &[Unit]) -> bool {
+    let mut over = false;
+    for unit in units {
+        let finished = world.ledger.finish_unit(lease_of(unit), 1, 10).await;
+        over = finished.unwrap().wave_over;
+    }
+    over
+}
+
+fn export() -> Vec<FoundObject> {
+    vec![
+        object("/data/Observation.000.ndjson", 100),
+        object("/data/Observation.001.ndjson", 100),
+        object("/data/Patient.000.ndjson", 100),
+        object("/data/Organization.000.ndjson", 100),
+        json("/data/hospitalInformation1.json"),
+    ]
+}
+
+pub(crate) async fn waves_come_one_after_the_other(world: World) {
+    let job = world.job_over(&export()).await;
+    let (worker, another) = (world.worker().await, world.worker().await);
+    let first = world.lease(worker, 1).await;
+    assert_eq!(first.len(), 1);
+    let second = world.lease(another, 10).await;
+    assert_eq!(second.len(), 1, "the other one of the first wave");
+    let mut both = vec![first[0].clone(), second[0].clone()];
+    assert_eq!(
+        keys(&both),
+        [
+            "/data/Organization.000.ndjson",
+            "/data/hospitalInformation1.json"
+        ]
+    );
+    assert_eq!(world.lease(worker, 10).await, []);
+    assert!(!finish(&world, &first).await, "one is at work still");
+    assert_eq!(world.lease(worker, 10).await, []);
+    // Handed back it holds up the rest as before; so it does while its lease is out.
+    let hand_back = Disposition::Later;
+    let back = world
+        .ledger
+        .release_unit(lease_of(&second[0]), hand_back, "away");
+    back.await.unwrap();
+    assert_eq!(world.lease(worker, 10).await, []);
+    world.advance(10);
+    both = world.lease(worker, 10).await;
+    assert_eq!(both.len(), 1);
+    world.advance(100);
+    both = world.lease(another, 10).await;
+    assert_eq!(both.len(), 1);
+    assert!(finish(&world, &both).await);
+    let patients = world.lease(worker, 10).await;
+    assert_eq!(keys(&patients), ["/data/Patient.000.ndjson"]);
+    assert!(finish(&world, &patients).await);
+    let last = world.lease(worker, 10).await;
+    assert_eq!(last.len(), 2);
+    assert!(!finish(&world, &last).await, "nothing waits");
+    assert_eq!(world.state(job).await, JobState::Done);
+}
+
+pub(crate) async fn only_the_first_wave_is_loaded_while_the_source_is_listed(world: World) {
+    let job = world.start(&start()).await;
+    let scan = world.begin_scan().await;
+    world.register(&scan, &export()[2..3]).await.unwrap();
+    let worker = world.worker().await;
+    assert_eq!(
+        world.lease(worker, 10).await,
+        [],
+        "an organization may come"
+    );
+    world.register(&scan, &export()).await.unwrap();
+    let first = world.lease(worker, 10).await;
+    assert_eq!(first.len(), 2);
+    finish(&world, &first).await;
+    assert_eq!(world.lease(worker, 10).await, []);
+    world.ledger.finish_scan(&scan, None).await.unwrap();
+    let patients = world.lease(worker, 10).await;
+    assert_eq!(keys(&patients), ["/data/Patient.000.ndjson"]);
+    // A listing after the first one holds nothing up, but what it finds goes first.
+    world.start(&start()).await;
+    assert_eq!(world.state(job).await, JobState::Scanning);
+    finish(&world, &patients).await;
+    let scan = world.begin_scan().await;
+    let late = [object("/data/Location.ndjson", 100)];
+    world.register(&scan, &late).await.unwrap();
+    assert_eq!(
+        keys(&world.lease(worker, 10).await),
+        ["/data/Location.ndjson"]
+    );
+}
+
+pub(crate) async fn what_is_set_aside_holds_nothing_up(world: World) {
+    let job = world.job_over(&export()[1..4]).await;
+    let worker = world.worker().await;
+    let first = world.lease_one(worker).await;
+    let refused = rejecting(&first, 0..50, &[20]);
+    world.ledger.commit_outcomes(&refused).await.unwrap();
+    let parked = world
+        .ledger
+        .release_unit(lease_of(&first), Disposition::Park, "broken");
+    parked.await.unwrap();
+    let patients = world.lease(worker, 10).await;
+    assert_eq!(keys(&patients), ["/data/Patient.000.ndjson"]);
+    // Taken up again it goes first again.
+    world.ledger.retry_job(job).await.unwrap();
+    finish(&world, &patients).await;
+    let again = world.lease(worker, 10).await;
+    assert_eq!(keys(&again), ["/data/Organization.000.ndjson"]);
+    assert!(finish(&world, &again).await);
+    assert_eq!(world.lease(worker, 10).await.len(), 1);
+}
+
+pub(crate) async fn an_unordered_job_has_no_waves(world: World) {
+    let options = JobOptions {
+        unordered: true,
+        ..JobOptions::default()
+    };
+    let unordered = StartJob { options, ..start() };
+    world.start(&unordered).await;
+    let scan = world.begin_scan().await;
+    world.register(&scan, &export()).await.unwrap();
+    let worker = world.worker().await;
+    let some = world.lease(worker, 3).await;
+    assert_eq!(some.len(), 3, "while the source is listed");
+    world.ledger.finish_scan(&scan, None).await.unwrap();
+    world.advance(100);
+    assert_eq!(world.lease(worker, 10).await.len(), 5, "expired ones, too");
+    // Started again without, it has.
+    world.advance(100);
+    world.start(&start()).await;
+    world.scan(&export()).await;
+    assert_eq!(world.lease(worker, 10).await.len(), 2);
+}
+
+async fn lease(world: &World, request: LeaseUnitsRequest) -> Vec<Unit> {
+    world.ledger.lease_units(&request).await.unwrap()
+}
+
+pub(crate) async fn a_worker_takes_only_types_it_has_room_for(world: World) {
+    let objects = [
+        json("/data/a.json"),
+        json("/data/b.json"),
+        json("/data/c.json"),
+        object("/data/Patient.1.ndjson", 100),
+        object("/data/Patient.2.ndjson", 100),
+    ];
+    world.job_over(&objects).await;
+    let worker = world.worker().await;
+    let limits = |json, ndjson| LeaseUnitsRequest {
+        worker_id: worker,
+        max_units: 3,
+        limits: vec![
+            UnitLimit {
+                file_type: FileType::Json.into(),
+                max_units: json,
+            },
+            UnitLimit {
+                file_type: FileType::Ndjson.into(),
+                max_units: ndjson,
+            },
+        ],
+        ..LeaseUnitsRequest::default()
+    };
+    let some = lease(&world, limits(1, 1)).await;
+    assert_eq!(some.len(), 2);
+    assert_eq!(keys(&some)[0], "/data/Patient.1.ndjson");
+    assert!(lease(&world, limits(0, 0)).await.is_empty());
+    let only = LeaseUnitsRequest {
+        limits: limits(2, 0).limits[..1].to_vec(),
+        ..limits(0, 0)
+    };
+    world.advance(61);
+    let jsons = lease(&world, only).await;
+    assert_eq!(jsons.len(), 2, "one of them expired");
+    assert!(keys(&jsons).iter().all(|key| !key.contains(".ndjson")));
+    let rest = lease(&world, limits(9, 9)).await;
+    assert_eq!(rest.len(), 3);
+}
+
+pub(crate) async fn a_worker_takes_only_places_it_names(world: World) {
+    let objects = [
+        object("/data/a/1.ndjson", 100),
+        object("/data/a/b/2.ndjson", 100),
+        object("/data/c/3.ndjson", 100),
+        FoundObject {
+            bucket_name: "bucket".to_owned(),
+            ..object("4.ndjson", 100)
+        },
+    ];
+    world.job_over(&objects).await;
+    let worker = world.worker().await;
+    let place = |bucket: &str, path: &str| BucketPath {
+        bucket_name: bucket.to_owned(),
+        bucket_path: path.to_owned(),
+    };
+    let at = |bucket_paths| LeaseUnitsRequest {
+        worker_id: worker,
+        max_units: 10,
+        bucket_paths,
+        ..LeaseUnitsRequest::default()
+    };
+    let nowhere = vec![place("bucket", "/data/a/"), place(":local", "/data/a")];
+    assert!(lease(&world, at(nowhere)).await.is_empty());
+    let one = lease(&world, at(vec![place(":local", "/data/a/")])).await;
+    assert_eq!(keys(&one), ["/data/a/1.ndjson"]);
+    let two = vec![place("bucket", "/"), place(":local", "/data/c/")];
+    let two = lease(&world, at(two)).await;
+    assert_eq!(keys(&two), ["/data/c/3.ndjson", "4.ndjson"]);
+    world.advance(61);
+    let expired = lease(&world, at(vec![place(":local", "/data/a/b/")])).await;
+    assert_eq!(
+        keys(&expired),
+        ["/data/a/b/2.ndjson"],
+        "no expired one of elsewhere"
+    );
+    assert_eq!(lease(&world, at(Vec::new())).await.len(), 3);
+}

@@ -1,0 +1,127 @@
+//! Gathers resources into Bundles, written as they will be sent.
+
+use std::ops::Range;
+
+use super::Held;
+use super::reading::BatchSize;
+use super::{KeySet, key_of};
+use crate::bundle::has_conditional_reference;
+use crate::input::{Ask, BundleText, Input, Request};
+
+/// Puts and posts, each in batches or in transactions. Puts and posts are never in one Bundle: a doubt about the
+/// posts would be one about the puts.
+const KINDS: usize = 4;
+
+/// What a Bundle may hold.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    /// Resources.
+    pub(super) count: BatchSize,
+    /// Bytes of resources, about.
+    pub(super) bytes: usize,
+    /// What has conditional references goes in transactions.
+    pub(super) transactions: bool,
+}
+
+/// The Bundles that are being filled.
+#[derive(Debug)]
+pub(super) struct Groups {
+    limits: Limits,
+    groups: [Group; KINDS],
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    inputs: Vec<Input>,
+    /// Where in the text each input's JSON and its id lie.
+    places: Vec<(Range<usize>, Range<usize>)>,
+    text: BundleText,
+    keys: KeySet,
+    bytes: usize,
+    /// Memory that a long one among them takes.
+    held: Option<Held>,
+    /// Bytes of the last text: the next needs about as many.
+    room: usize,
+}
+
+impl Groups {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            groups: Default::default(),
+        }
+    }
+
+    /// Adds a resource to its Bundle; `emit` takes Bundles that are full, and those that write the same
+    /// `Type/id`, which is to be written after them.
+    pub(super) fn add(&mut self, input: Input, held: Option<Held>, mut emit: impl FnMut(Request)) {
+        let key = match &input.ask {
+            Ask::Put { id } => Some(key_of(&input.resource_type, id)),
+            _ => None,
+        };
+        let in_transaction = self.limits.transactions && has_conditional_reference(&input.json);
+        let kind = usize::from(key.is_none()) + 2 * usize::from(in_transaction);
+        let group = &self.groups[kind];
+        let too_large = group.bytes + input.json.len() > self.limits.bytes;
+        for other in 0..KINDS {
+            let writes_it = key.is_some_and(|key| self.groups[other].keys.contains(&key));
+            if writes_it || (too_large && other == kind) {
+                self.emit(other, &mut emit);
+            }
+        }
+        let group = &mut self.groups[kind];
+        group.add(input, key, in_transaction);
+        group.held = group.held.take().or(held);
+        if group.inputs.len() >= self.limits.count.get() {
+            self.emit(kind, &mut emit);
+        }
+    }
+
+    /// Ends all Bundles.
+    pub(super) fn flush(&mut self, mut emit: impl FnMut(Request)) {
+        (0..KINDS).for_each(|kind| self.emit(kind, &mut emit));
+    }
+
+    fn emit(&mut self, kind: usize, emit: &mut impl FnMut(Request)) {
+        if !self.groups[kind].inputs.is_empty() {
+            emit(self.groups[kind].end(kind >= 2));
+        }
+    }
+}
+
+impl Group {
+    fn add(&mut self, input: Input, key: Option<u64>, transaction: bool) {
+        if self.inputs.is_empty() {
+            self.text = BundleText::begin(transaction, self.room.max(input.json.len()));
+        }
+        self.places.push(self.text.add(&input));
+        self.keys.extend(key);
+        self.bytes += input.json.len();
+        self.inputs.push(input);
+    }
+
+    /// The request, whose inputs lie in the text that is sent: what they were read from is let go.
+    fn end(&mut self, transaction: bool) -> Request {
+        let text = std::mem::take(&mut self.text).end();
+        let mut inputs = std::mem::take(&mut self.inputs);
+        self.inputs.reserve(inputs.len());
+        for (input, (json, id)) in inputs.iter_mut().zip(self.places.drain(..)) {
+            input.json = text.slice(json);
+            if let Ask::Put { id: known } = &mut input.ask {
+                *known = known.moved_to(text.slice(id));
+            }
+        }
+        let keys = self.keys.drain().collect();
+        self.bytes = 0;
+        self.room = text.len() + text.len() / 8;
+        let request = if transaction {
+            Request::transaction(inputs, keys)
+        } else {
+            Request::group(inputs, keys)
+        };
+        Request {
+            held: self.held.take(),
+            ..request.written(text)
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What to read of an object, and how.
+
+use stoker_proto::common::v1::{Compression, FileType, Interaction};
+use stoker_shared::pace::Pacer;
+use stoker_shared::ranges::RangeSet;
+
+use crate::breakup::InFlight;
+use crate::memory::Memory;
+
+/// How a unit is to be read.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// JSON or NDJSON.
+    pub file_type: FileType,
+    /// Compression to take off.
+    pub compression: Compression,
+    /// How its resources are sent.
+    pub interaction: Interaction,
+    /// What of it is the unit's.
+    pub share: Share,
+    /// Decoded bytes that are settled: not to be sent again.
+    pub done: RangeSet,
+    /// Resources to a batch.
+    pub batch: BatchSize,
+    /// Body bytes to a batch, about.
+    pub batch_bytes: usize,
+    /// The server takes transactions: what has conditional references is sent in them, since elsewhere
+    /// servers do not resolve these.
+    pub transactions: bool,
+    /// Where long texts find room; none to read them as they come.
+    pub memory: Option<Memory>,
+    /// Bytes of the object as it is stored.
+    pub stored_bytes: u64,
+    /// Longest line or document held in memory.
+    pub max_document_bytes: usize,
+    /// Documents are neither grouped nor taken apart.
+    pub whole: bool,
+    /// Which Bundles of the user's are broken up.
+    pub in_flight: Option<InFlight>,
+}
+
+/// How many resources make up a batch.
+#[derive(Debug, Clone)]
+pub enum BatchSize {
+    /// So many.
+    Fixed(usize),
+    /// As many as the server does best with, which changes while it is loaded into.
+    Paced(Pacer),
+}
+
+impl BatchSize {
+    /// At this moment.
+    pub fn get(&self) -> usize {
+        match self {
+            Self::Fixed(count) => *count,
+            Self::Paced(pacer) => pacer.batch(),
+        }
+    }
+}
+
+/// Which of the lines that are read a unit holds. One that begins just where the next unit does is of this unit: who
+/// reads that one cannot see that a line ends just before.
+#[derive(Debug, Clone, Copy)]
+pub struct Share {
+    /// The bytes begin within the object: all up to the first line end is of a unit before.
+    pub begins_inside: bool,
+    /// No line is held that begins after so many decoded bytes.
+    pub length: u64,
+}
+
+impl Share {
+    /// All there is.
+    pub const WHOLE: Self = Self {
+        begins_inside: false,
+        length: u64::MAX,
+    };
+}
