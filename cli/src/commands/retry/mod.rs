@@ -33,7 +33,7 @@ use quarantine::{Case, Cases, Line};
 /// QUARANTINE is what `stoker jobs errors N --inputs --json` wrote: a file, or a folder of such files. What the
 /// server takes leaves the file; what it refuses again stays, with the new reason. An input may be corrected in the
 /// file before. A retry that was interrupted goes on where it was (posts in flight when it was killed may be created
-/// a second time).
+/// a second time). The ledger keeps its own list of what was rejected: do not also send it by `stoker jobs retry`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RetryArgs {
