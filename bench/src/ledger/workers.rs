@@ -47,7 +47,7 @@ impl Workers {
             job_ids: vec![self.job_id],
             ..LeaseUnitsRequest::default()
         };
-        let units = self.ledger.lease_units(&request).await?;
+        let units = self.ledger.lease_units(&request).await?.units;
         if units.len() < max_units as usize {
             bail!("{} of {max_units} units were leased", units.len());
         }

@@ -5,11 +5,10 @@ use stoker_proto::events::v1::event::Kind;
 use stoker_proto::events::v1::{
     JobEnded, JobStarted, LoadFinished, ObjectChanged, ObjectDiscovered, ObjectRef,
 };
-use stoker_proto::ledger::v1::JobState;
 use stoker_shared::kafka::{Events, object_key};
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::{Finished, ObjectNews};
+use crate::ledger::{EndedJob, Finished, ObjectNews};
 use crate::signals::Signals;
 
 /// Says what has become durable.
@@ -55,9 +54,7 @@ impl Announcer {
             };
             self.0.announce(&key, Kind::LoadFinished(finished));
         }
-        if let Some(job_id) = finished.ended_job {
-            self.job_ended(job_id, JobState::Done);
-        }
+        self.jobs_ended(finished.ended_job);
     }
 
     pub(crate) fn job_started(&self, job_id: i64) {
@@ -65,12 +62,14 @@ impl Announcer {
         self.0.announce(&job_key(job_id), started);
     }
 
-    pub(crate) fn job_ended(&self, job_id: i64, state: JobState) {
-        let ended = JobEnded {
-            job_id,
-            state: state.as_str_name().to_owned(),
-        };
-        self.0.announce(&job_key(job_id), Kind::JobEnded(ended));
+    pub(crate) fn jobs_ended(&self, jobs: impl IntoIterator<Item = EndedJob>) {
+        for EndedJob { job_id, state } in jobs {
+            let ended = JobEnded {
+                job_id,
+                state: state.as_str_name().to_owned(),
+            };
+            self.0.announce(&job_key(job_id), Kind::JobEnded(ended));
+        }
     }
 }
 
@@ -86,7 +85,11 @@ pub(crate) async fn wake(events: &Events, signals: &Signals, shutdown: &Cancella
             Some(Some(Kind::ObjectDiscovered(_) | Kind::ObjectChanged(_))) => {
                 signals.work_planned();
             }
-            Some(Some(Kind::JobStarted(_))) => signals.scan_wanted(),
+            // Some wait for a listing, a retry for a worker.
+            Some(Some(Kind::JobStarted(_))) => {
+                signals.scan_wanted();
+                signals.work_planned();
+            }
             Some(_) => signals.job_changed(),
             // Some were missed: any of them.
             None => {

@@ -43,7 +43,8 @@ impl Registrar<'_> {
             End::Failed(reason) => Some(reason),
             End::Stopped => return self.ledger.leave_scan(scan).await,
         };
-        self.ledger.finish_scan(scan, failure.as_deref()).await?;
+        let ended = self.ledger.finish_scan(scan, failure.as_deref()).await?;
+        self.announcer.jobs_ended(ended);
         self.signals.job_changed();
         // Units that had to wait for the end of the listing.
         self.signals.work_planned();

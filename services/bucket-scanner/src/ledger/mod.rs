@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stoker_proto::ledger::v1::{
     Disposition, Job, JobState, Lease, LeaseUnitsRequest, RegisterWorkerRequest, RenewedLease,
-    SourceStatus, Unit,
+    SourceStatus,
 };
 use stoker_shared::clock::SharedClock;
 use stoker_shared::secret::Secret;
@@ -32,8 +32,9 @@ mod url;
 pub use error::LedgerError;
 pub use look::{JavaTool, LedgerLook, look};
 pub use model::{
-    Commit, ErrorCursor, ErrorPage, Finished, FinishedLoad, FoundObject, Issue, ObjectNews, Page,
-    QuarantineCursor, QuarantinePage, Registered, Retried, Scan, StartJob, UnitCounts, is_over,
+    Commit, EndedJob, ErrorCursor, ErrorPage, Finished, FinishedLoad, FoundObject, Issue, Leased,
+    ObjectNews, Page, QuarantineCursor, QuarantinePage, Registered, Retried, Scan, StartJob,
+    UnitCounts, is_over,
 };
 pub use url::LedgerUrl;
 
@@ -166,10 +167,15 @@ pub trait Ledger: Debug + Send + Sync + 'static {
     /// Died before or after: what is due is found at the next call.
     async fn recycle(&self) -> Result<u64, LedgerError>;
 
-    /// Ends a scan: jobs it was for go on to loading, or fail with `failure`.
+    /// Ends a scan: jobs it was for go on to loading, or fail with `failure`; answers the jobs that are
+    /// over by it.
     ///
     /// Died before: the leave expires and the source is listed again. After: nothing is left to do.
-    async fn finish_scan(&self, scan: &Scan, failure: Option<&str>) -> Result<(), LedgerError>;
+    async fn finish_scan(
+        &self,
+        scan: &Scan,
+        failure: Option<&str>,
+    ) -> Result<Vec<EndedJob>, LedgerError>;
 
     /// Gives a scan up half-way, so that another can begin at once.
     ///
@@ -205,7 +211,7 @@ pub trait Ledger: Debug + Send + Sync + 'static {
     /// Died before: the units wait. After: they wait until the leases expire. The call does not wait for
     /// PostgreSQL's disk: a server that fails may lose its last leases, and their units are open again.
     /// A commit that is durable has all leases before it durable.
-    async fn lease_units(&self, request: &LeaseUnitsRequest) -> Result<Vec<Unit>, LedgerError>;
+    async fn lease_units(&self, request: &LeaseUnitsRequest) -> Result<Leased, LedgerError>;
 
     /// Extends leases; answers for each whether it still holds. May be repeated.
     async fn renew(&self, leases: &[Lease]) -> Result<Vec<RenewedLease>, LedgerError>;
@@ -231,7 +237,7 @@ pub trait Ledger: Debug + Send + Sync + 'static {
         decoded_bytes: u64,
     ) -> Result<Finished, LedgerError>;
 
-    /// Hands a unit back unfinished.
+    /// Hands a unit back unfinished; answers the job, when it waited for nothing else.
     ///
     /// Died before: the lease expires, with the same effect as a retry. After: as with a unit that is
     /// finished.
@@ -240,7 +246,7 @@ pub trait Ledger: Debug + Send + Sync + 'static {
         lease: &Lease,
         disposition: Disposition,
         reason: &str,
-    ) -> Result<(), LedgerError>;
+    ) -> Result<Option<EndedJob>, LedgerError>;
 
     // People: what went wrong.
 

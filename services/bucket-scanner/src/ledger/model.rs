@@ -2,7 +2,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use stoker_proto::common::v1::{Compression, FileType, Interaction, Source, Target};
 use stoker_proto::ledger::v1::{
-    CommitHeader, EntryOutcome, JobOptions, JobState, LoadError, QuarantinePart,
+    CommitHeader, EntryOutcome, JobOptions, JobState, LoadError, QuarantinePart, Unit,
 };
 
 /// What a person asks for when a load starts; see `JobService.StartJob`.
@@ -107,13 +107,31 @@ pub struct ObjectNews {
     pub version: u32,
 }
 
+/// A job that a call has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndedJob {
+    /// The job.
+    pub job_id: i64,
+    /// Done or failed.
+    pub state: JobState,
+}
+
+/// Units that a worker has leased.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Leased {
+    /// None when there is no work.
+    pub units: Vec<Unit>,
+    /// Jobs that were found to be over.
+    pub ended_jobs: Vec<EndedJob>,
+}
+
 /// What ended with a unit.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Finished {
     /// The load, when this was its last unit.
     pub load: Option<FinishedLoad>,
     /// The job, when it waited for nothing else.
-    pub ended_job: Option<i64>,
+    pub ended_job: Option<EndedJob>,
     /// It was the last of its job's wave, and units of the next can be leased.
     pub wave_over: bool,
 }

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 use super::watch::{self, Answers};
 use super::{check, status};
 use crate::announce::Announcer;
-use crate::ledger::{Ledger, StartJob};
+use crate::ledger::{EndedJob, Ledger, StartJob};
 use crate::signals::Signals;
 
 /// `JobService` over a ledger.
@@ -112,8 +112,10 @@ impl JobService for Jobs {
         &self,
         request: Request<RetryJobRequest>,
     ) -> Result<Response<RetryJobResponse>, Status> {
-        let retried = self.ledger.retry_job(request.into_inner().job_id).await;
+        let job_id = request.into_inner().job_id;
+        let retried = self.ledger.retry_job(job_id).await;
         let retried = retried.map_err(|e| status(&e))?;
+        self.announcer.job_started(job_id);
         self.signals.work_planned();
         let answer = RetryJobResponse {
             inputs: retried.inputs,
@@ -133,7 +135,8 @@ impl JobService for Jobs {
             .map_err(|e| status(&e))?;
         self.signals.job_changed();
         let job = self.ledger.job(job_id).await.map_err(|e| status(&e))?;
-        self.announcer.job_ended(job_id, job.state());
+        let state = job.state();
+        self.announcer.jobs_ended([EndedJob { job_id, state }]);
         Ok(Response::new(CancelJobResponse { job: Some(job) }))
     }
 

@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::status;
 use crate::announce::Announcer;
-use crate::ledger::{Commit, Ledger, LedgerError};
+use crate::ledger::{Commit, Leased, Ledger, LedgerError};
 use crate::metrics::ScannerMetrics;
 use crate::signals::Signals;
 
@@ -84,12 +84,13 @@ impl WorkService for Work {
         loop {
             // Made before the look, so that what is planned between look and wait wakes it.
             let planned = self.signals.work.notified();
-            let units = self.ledger.lease_units(&request).await;
-            let units = units.map_err(|e| status(&e))?;
+            let leased = self.ledger.lease_units(&request).await;
+            let Leased { units, ended_jobs } = leased.map_err(|e| status(&e))?;
             let over = Instant::now() >= deadline || self.signals.stopping.is_cancelled();
-            if !units.is_empty() {
+            if !units.is_empty() || !ended_jobs.is_empty() {
                 self.signals.job_changed();
             }
+            self.announcer.jobs_ended(ended_jobs);
             if !units.is_empty() || request.max_units == 0 || over {
                 return Ok(Response::new(LeaseUnitsResponse { units }));
             }
@@ -153,7 +154,7 @@ impl WorkService for Work {
             .ledger
             .release_unit(&lease, disposition, &request.reason)
             .await;
-        self.written(released)?;
+        self.announcer.jobs_ended(self.written(released)?);
         self.signals.work_planned();
         Ok(Response::new(ReleaseUnitResponse {}))
     }

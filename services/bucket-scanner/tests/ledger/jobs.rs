@@ -1,6 +1,6 @@
-use bucket_scanner::ledger::{LedgerError, Page, StartJob};
+use bucket_scanner::ledger::{EndedJob, LedgerError, MAX_ATTEMPTS, Page, StartJob};
 use stoker_proto::common::v1::Target;
-use stoker_proto::ledger::v1::JobState;
+use stoker_proto::ledger::v1::{Disposition, JobState, LeaseUnitsRequest, Unit};
 
 use crate::world::{World, commit, issue, lease_of, object, reload, start};
 
@@ -55,6 +55,59 @@ pub(crate) async fn a_job_goes_from_scanning_to_done(world: World) {
             .map(|s| s.source_id),
         None
     );
+}
+
+pub(crate) async fn whoever_ends_a_job_is_told(world: World) {
+    // Of the first wave, which does not wait for the end of the listing.
+    let objects = [object("/data/Organization.ndjson", 100)];
+    let worker_id = world.worker().await;
+    let finish = async |unit: &Unit| {
+        let finished = world.ledger.finish_unit(lease_of(unit), 1, 10).await;
+        finished.unwrap().ended_job
+    };
+    // By its last unit, when it is listed before.
+    let job_id = world.job_over(&objects).await;
+    let state = JobState::Done;
+    let done = EndedJob { job_id, state };
+    let unit = world.lease_one(worker_id).await;
+    assert_eq!(finish(&unit).await, Some(done));
+    // By its listing, when its units are done before; and once only.
+    world.start(&reload()).await;
+    let scan = world.begin_scan().await;
+    world.register(&scan, &objects).await.unwrap();
+    let unit = world.lease_one(worker_id).await;
+    assert_eq!(finish(&unit).await, None);
+    let ended = world.ledger.finish_scan(&scan, None).await.unwrap();
+    assert_eq!(ended, [done]);
+    world.start(&reload()).await;
+    let scan = world.begin_scan().await;
+    world.register(&scan, &objects).await.unwrap();
+    assert_eq!(world.ledger.finish_scan(&scan, None).await.unwrap(), []);
+    // By a unit that is set aside.
+    let unit = world.lease_one(worker_id).await;
+    let park = Disposition::Park;
+    let parked = world.ledger.release_unit(lease_of(&unit), park, "broken");
+    assert_eq!(parked.await.unwrap(), Some(done));
+    // By a worker that finds no work, and that no other will do any.
+    world.start(&reload()).await;
+    world.scan(&objects).await;
+    for _ in 0..MAX_ATTEMPTS {
+        world.lease_one(worker_id).await;
+        world.advance(61);
+    }
+    let request = LeaseUnitsRequest {
+        worker_id,
+        max_units: 1,
+        ..LeaseUnitsRequest::default()
+    };
+    let leased = world.ledger.lease_units(&request).await.unwrap();
+    assert_eq!((leased.units, leased.ended_jobs), (vec![], vec![done]));
+    // By a listing that fails.
+    world.start(&reload()).await;
+    let scan = world.begin_scan().await;
+    let state = JobState::Failed;
+    let failed = world.ledger.finish_scan(&scan, Some("gone")).await;
+    assert_eq!(failed.unwrap(), [EndedJob { job_id, state }]);
 }
 
 pub(crate) async fn a_second_load_finds_nothing_to_do(world: World) {

@@ -77,6 +77,7 @@ looked_into! {
 
 conformance! {
     jobs::a_job_goes_from_scanning_to_done,
+    jobs::whoever_ends_a_job_is_told,
     jobs::a_second_load_finds_nothing_to_do,
     jobs::reload_loads_all_again,
     jobs::a_running_job_is_joined,

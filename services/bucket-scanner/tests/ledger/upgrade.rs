@@ -60,7 +60,7 @@ async fn lease(ledger: &dyn Ledger, of: FileType) -> Vec<Unit> {
         }],
         ..LeaseUnitsRequest::default()
     };
-    ledger.lease_units(&request).await.unwrap()
+    ledger.lease_units(&request).await.unwrap().units
 }
 
 async fn what_was_planned_is_loaded(ledger: &dyn Ledger) {

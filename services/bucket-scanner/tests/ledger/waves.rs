@@ -157,7 +157,7 @@ pub(crate) async fn an_unordered_job_has_no_waves(world: World) {
 }
 
 async fn lease(world: &World, request: LeaseUnitsRequest) -> Vec<Unit> {
-    world.ledger.lease_units(&request).await.unwrap()
+    world.ledger.lease_units(&request).await.unwrap().units
 }
 
 pub(crate) async fn a_worker_takes_only_types_it_has_room_for(world: World) {

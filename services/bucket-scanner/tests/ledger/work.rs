@@ -67,12 +67,8 @@ pub(crate) async fn an_expired_lease_is_lost_only_once_taken(world: World) {
     taken(world.ledger.commit_outcomes(&commit(&old, 10..20)).await);
     taken(world.finish(&old).await);
     for disposition in [Disposition::HandBack, Disposition::Retry, Disposition::Park] {
-        taken(
-            world
-                .ledger
-                .release_unit(lease_of(&old), disposition, "x")
-                .await,
-        );
+        let released = world.ledger.release_unit(lease_of(&old), disposition, "x");
+        taken(released.await.map(drop));
     }
     let renewed = world.ledger.renew(&[lease_of(&old).clone()]).await.unwrap();
     assert_eq!(renewed[0].lease_expiry, None);
@@ -87,7 +83,7 @@ async fn lease_holding(world: &World, worker_id: i64, held: &[&Unit]) -> Vec<Uni
         held_unit_ids: held.iter().map(|u| lease_of(u).unit_id).collect(),
         ..LeaseUnitsRequest::default()
     };
-    world.ledger.lease_units(&request).await.unwrap()
+    world.ledger.lease_units(&request).await.unwrap().units
 }
 
 pub(crate) async fn a_unit_still_held_is_not_offered_again(world: World) {
@@ -299,9 +295,19 @@ pub(crate) async fn units_go_only_where_they_can_be_read(world: World) {
         reaches: vec![host.to_owned()],
         ..LeaseUnitsRequest::default()
     };
-    let elsewhere = world.ledger.lease_units(&as_host("host-b")).await.unwrap();
+    let elsewhere = world
+        .ledger
+        .lease_units(&as_host("host-b"))
+        .await
+        .unwrap()
+        .units;
     assert_eq!(elsewhere, []);
-    let units = world.ledger.lease_units(&as_host("host-a")).await.unwrap();
+    let units = world
+        .ledger
+        .lease_units(&as_host("host-a"))
+        .await
+        .unwrap()
+        .units;
     assert_eq!(units[0].source.as_ref().unwrap().reach, "host-a");
 }
 
@@ -325,10 +331,10 @@ pub(crate) async fn a_worker_may_work_for_named_jobs_only(world: World) {
     let worker_id = world.worker().await;
     let mut request = of_jobs(vec![second]);
     request.worker_id = worker_id;
-    let units = world.ledger.lease_units(&request).await.unwrap();
+    let units = world.ledger.lease_units(&request).await.unwrap().units;
     assert_eq!(units.iter().map(|u| u.job_id).collect::<Vec<_>>(), [second]);
     request.job_ids.clear();
-    let rest = world.ledger.lease_units(&request).await.unwrap();
+    let rest = world.ledger.lease_units(&request).await.unwrap().units;
     assert_eq!(rest.iter().map(|u| u.job_id).collect::<Vec<_>>(), [first]);
 }
 

@@ -143,7 +143,7 @@ impl World {
             max_units: max,
             ..LeaseUnitsRequest::default()
         };
-        self.ledger.lease_units(&request).await.unwrap()
+        self.ledger.lease_units(&request).await.unwrap().units
     }
 
     pub(crate) async fn lease_one(&self, worker: i64) -> Unit {

@@ -6,6 +6,7 @@ use stoker_proto::common::v1::{Interaction, Source, Target};
 use stoker_proto::ledger::v1::{Job, JobState};
 
 use super::{Conn, LedgerError, Scan, progress};
+use crate::ledger::EndedJob;
 use crate::ledger::text::{Spelled, clean, timestamp};
 
 pub(super) async fn cancel(
@@ -64,25 +65,27 @@ pub(super) async fn state(conn: &mut Conn, job_id: i64) -> Result<JobState, Ledg
     JobState::read(&found.ok_or_else(|| unknown(job_id))?)
 }
 
-/// Ends the scanning of jobs whose source cannot be listed.
+/// Ends the jobs that waited for a scan of a source that cannot be listed; answers them.
 pub(super) async fn fail_scanned(
     conn: &mut Conn,
     now: NaiveDateTime,
     scan: &Scan,
     reason: &str,
-) -> Result<(), LedgerError> {
-    sqlx::query(
+) -> Result<Vec<EndedJob>, LedgerError> {
+    let failed: Vec<i64> = sqlx::query_scalar(
         "UPDATE jobs SET state = 'failed', reason = $3, ended = $2, listed = $2 \
          WHERE source_id = $1 AND no_scan = $4 AND state = 'scanning' \
-           AND scan_begun = scan_wanted",
+           AND scan_begun = scan_wanted RETURNING job_id",
     )
     .bind(scan.source_id)
     .bind(now)
     .bind(clean(reason))
     .bind(scan.known_only)
-    .execute(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(())
+    let state = JobState::Failed;
+    let ended = |job_id| EndedJob { job_id, state };
+    Ok(failed.into_iter().map(ended).collect())
 }
 
 /// A row of `jobs` with its source.

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use sqlx::Connection as _;
 use stoker_proto::ledger::v1::{
     Disposition, Job, JobState, Lease, LeaseUnitsRequest, RegisterWorkerRequest, RenewedLease,
-    SourceStatus, Unit,
+    SourceStatus,
 };
 use stoker_shared::clock::SharedClock;
 use stoker_shared::retry::Backoff;
@@ -22,8 +22,8 @@ use super::{
 use crate::ledger::error::LedgerError;
 use crate::ledger::explain::Place;
 use crate::ledger::{
-    Commit, ErrorCursor, ErrorPage, Finished, JavaTool, Ledger, LedgerOptions, Page,
-    QuarantineCursor, QuarantinePage, Registered, Retried, Scan, StartJob, UnitCounts,
+    Commit, EndedJob, ErrorCursor, ErrorPage, Finished, JavaTool, Leased, Ledger, LedgerOptions,
+    Page, QuarantineCursor, QuarantinePage, Registered, Retried, Scan, StartJob, UnitCounts,
 };
 
 use finish::{Finish, Over};
@@ -223,13 +223,13 @@ impl SqlLedger {
     /// Ends those that are over, each in a transaction of its own after that of their units: died
     /// between the two, or failed here, the next worker that finds no work ends them.
     /// Answers which did end.
-    async fn end_jobs(&self, job_ids: &[i64]) -> Vec<i64> {
+    async fn end_jobs(&self, job_ids: &[i64]) -> Vec<EndedJob> {
         let mut ended = Vec::new();
         for &job_id in job_ids {
-            let result: Result<bool, _> = in_transaction!(self.writer, settle::job, job_id);
+            let result: Result<Option<EndedJob>, _> =
+                in_transaction!(self.writer, settle::job, job_id);
             match result {
-                Ok(true) => ended.push(job_id),
-                Ok(false) => {}
+                Ok(job) => ended.extend(job),
                 Err(error) => {
                     tracing::warn!(job_id, %error, "the job's end waits for an idle worker");
                 }
@@ -310,7 +310,11 @@ impl Ledger for SqlLedger {
         Ok(planned)
     }
 
-    async fn finish_scan(&self, scan: &Scan, failure: Option<&str>) -> Result<(), LedgerError> {
+    async fn finish_scan(
+        &self,
+        scan: &Scan,
+        failure: Option<&str>,
+    ) -> Result<Vec<EndedJob>, LedgerError> {
         in_transaction!(self.writer, scans::finish, scan, failure)
     }
 
@@ -334,11 +338,11 @@ impl Ledger for SqlLedger {
         in_transaction!(BEGIN_LOSABLE; self.writer, work::heartbeat, worker_id)
     }
 
-    async fn lease_units(&self, request: &LeaseUnitsRequest) -> Result<Vec<Unit>, LedgerError> {
-        let (units, over) =
+    async fn lease_units(&self, request: &LeaseUnitsRequest) -> Result<Leased, LedgerError> {
+        let (units, over): (_, Vec<i64>) =
             in_transaction!(BEGIN_LOSABLE; self.writer, work::lease, self.limits.lease, request)?;
-        self.end_jobs(&over).await;
-        Ok(units)
+        let ended_jobs = self.end_jobs(&over).await;
+        Ok(Leased { units, ended_jobs })
     }
 
     async fn renew(&self, leases: &[Lease]) -> Result<Vec<RenewedLease>, LedgerError> {
@@ -374,16 +378,15 @@ impl Ledger for SqlLedger {
         lease: &Lease,
         disposition: Disposition,
         reason: &str,
-    ) -> Result<(), LedgerError> {
-        let over = in_transaction!(
+    ) -> Result<Option<EndedJob>, LedgerError> {
+        let over: Option<i64> = in_transaction!(
             self.writer,
             settle::release_unit,
             lease,
             disposition,
             reason
         )?;
-        self.end_jobs(over.as_slice()).await;
-        Ok(())
+        Ok(self.end_jobs(over.as_slice()).await.pop())
     }
 
     async fn errors(

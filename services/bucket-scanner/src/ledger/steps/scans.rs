@@ -10,6 +10,7 @@ use super::{
     Conn, LedgerError, Limits, Page, Registered, Scan, claim, claim_known, jobs, objects, one_row,
     plan, settle,
 };
+use crate::ledger::EndedJob;
 use crate::ledger::text::{nat, timestamp};
 
 #[derive(Debug, FromRow)]
@@ -142,7 +143,7 @@ pub(super) async fn finish(
     now: NaiveDateTime,
     scan: &Scan,
     failure: Option<&str>,
-) -> Result<(), LedgerError> {
+) -> Result<Vec<EndedJob>, LedgerError> {
     let ended = sqlx::query(
         "UPDATE sources SET scan_token = NULL, scan_expiry = NULL, \
            last_scan = CASE WHEN $3 THEN $4 ELSE last_scan END \
@@ -169,10 +170,11 @@ pub(super) async fn finish(
     .execute(&mut *conn)
     .await?;
     // Also those that were loading before: the scan may have rescinded the last they waited for.
+    let mut ended = Vec::new();
     for job_id in plan::running_jobs(conn, scan.source_id).await? {
-        settle::job(conn, now, job_id).await?;
+        ended.extend(settle::job(conn, now, job_id).await?);
     }
-    Ok(())
+    Ok(ended)
 }
 
 pub(super) async fn leave(

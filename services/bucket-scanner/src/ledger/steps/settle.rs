@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{NaiveDateTime, TimeDelta};
-use stoker_proto::ledger::v1::{Disposition, Lease};
+use stoker_proto::ledger::v1::{Disposition, JobState, Lease};
 
 use super::{Conn, KEEP_STATEMENTS, LedgerError, one_row, rows};
-use crate::ledger::MAX_ATTEMPTS;
 use crate::ledger::rows::ints;
 use crate::ledger::text::{clean, nat32};
+use crate::ledger::{EndedJob, MAX_ATTEMPTS};
 
 const LONGEST_PAUSE_S: i64 = 60;
 
@@ -247,14 +247,14 @@ pub(super) async fn without_open(
     Ok(found.fetch_all(conn).await?)
 }
 
-/// Ends a job that is listed, has nothing open or leased and loads nothing again; answers whether it
+/// Ends a job that is listed, has nothing open or leased and loads nothing again; answers it if it
 /// was. Not in a transaction that has locked units: who cancels or retries a job locks it before its
 /// units.
 pub(super) async fn job(
     conn: &mut Conn,
     now: NaiveDateTime,
     job_id: i64,
-) -> Result<bool, LedgerError> {
+) -> Result<Option<EndedJob>, LedgerError> {
     sqlx::query(concat!("SELECT 1 FROM jobs WHERE job_id = $1", lock!()))
         .bind(job_id)
         .execute(&mut *conn)
@@ -269,7 +269,8 @@ pub(super) async fn job(
     .bind(now)
     .execute(conn)
     .await?;
-    Ok(ended.rows_affected() == 1)
+    let state = JobState::Done;
+    Ok((ended.rows_affected() == 1).then_some(EndedJob { job_id, state }))
 }
 
 #[cfg(test)]
