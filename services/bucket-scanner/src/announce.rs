@@ -13,7 +13,10 @@ use crate::signals::Signals;
 
 /// Says what has become durable.
 #[derive(Debug, Clone)]
-pub(crate) struct Announcer(pub(crate) Events);
+pub(crate) struct Announcer {
+    pub(crate) events: Events,
+    pub(crate) signals: Signals,
+}
 
 impl Announcer {
     /// Objects of a page that are new or have changed.
@@ -32,7 +35,7 @@ impl Announcer {
             } else {
                 Kind::ObjectChanged(ObjectChanged { object, size })
             };
-            self.0.announce(&key, kind);
+            self.events.announce(&key, kind);
         }
     }
 
@@ -52,23 +55,26 @@ impl Announcer {
                 loaded: load.loaded,
                 rejected: load.rejected,
             };
-            self.0.announce(&key, Kind::LoadFinished(finished));
+            self.events.announce(&key, Kind::LoadFinished(finished));
         }
         self.jobs_ended(finished.ended_job);
     }
 
     pub(crate) fn job_started(&self, job_id: i64) {
         let started = Kind::JobStarted(JobStarted { job_id });
-        self.0.announce(&job_key(job_id), started);
+        self.events.announce(&job_key(job_id), started);
     }
 
+    /// Also to who watches the jobs in this process.
     pub(crate) fn jobs_ended(&self, jobs: impl IntoIterator<Item = EndedJob>) {
         for EndedJob { job_id, state } in jobs {
+            self.signals.job_ended();
             let ended = JobEnded {
                 job_id,
                 state: state.as_str_name().to_owned(),
             };
-            self.0.announce(&job_key(job_id), Kind::JobEnded(ended));
+            self.events
+                .announce(&job_key(job_id), Kind::JobEnded(ended));
         }
     }
 }
@@ -90,6 +96,7 @@ pub(crate) async fn wake(events: &Events, signals: &Signals, shutdown: &Cancella
                 signals.scan_wanted();
                 signals.work_planned();
             }
+            Some(Some(Kind::JobEnded(_))) => signals.job_ended(),
             Some(_) => signals.job_changed(),
             // Some were missed: any of them.
             None => {

@@ -79,7 +79,10 @@ impl Scanner {
     }
 
     fn announcer(&self) -> Announcer {
-        Announcer(self.events.clone())
+        Announcer {
+            events: self.events.clone(),
+            signals: self.signals.clone(),
+        }
     }
 
     /// Has waiting calls and the scan loop look for what other processes did after `pause` each

@@ -16,6 +16,8 @@ pub(crate) struct Signals {
     pub(crate) scans: Arc<Notify>,
     /// A job may have changed.
     pub(crate) jobs: watch::Sender<()>,
+    /// A job is over.
+    pub(crate) ends: watch::Sender<()>,
     /// No call may wait any more.
     pub(crate) stopping: CancellationToken,
     /// How long the last scan took.
@@ -28,6 +30,7 @@ impl Signals {
             work: Arc::default(),
             scans: Arc::default(),
             jobs: watch::Sender::new(()),
+            ends: watch::Sender::new(()),
             stopping: CancellationToken::new(),
             scan_millis: Arc::default(),
         }
@@ -55,5 +58,10 @@ impl Signals {
 
     pub(crate) fn job_changed(&self) {
         self.jobs.send_replace(());
+    }
+
+    pub(crate) fn job_ended(&self) {
+        self.ends.send_replace(());
+        self.job_changed();
     }
 }

@@ -104,7 +104,8 @@ pub struct LoadSettings {
     /// the same, and is then no longer taken all or nothing. Not limited unless given; 100 where Bundles are
     /// written to a bucket or folder.
     pub max_bundle_entries: Option<usize>,
-    /// Units worked on at a time: `auto` (as many as requests, 16 at most) or a number.
+    /// Units worked on at a time: `auto` (as many as requests, 16 at most, of large ones as many as cores) or a
+    /// number.
     pub units: Choice,
     /// Longest line or JSON file held in memory; a longer one is rejected by name.
     pub max_document_bytes: usize,
@@ -182,7 +183,8 @@ impl LoadSettings {
     /// Requests of one unit that may be sent and not yet committed, at most: enough that the wire is
     /// busy while a commit runs.
     pub(crate) fn window(&self) -> usize {
-        2 * self.concurrency()
+        let concurrency = self.concurrency();
+        concurrency + concurrency.div_ceil(2)
     }
 
     pub(crate) fn patience(&self) -> Patience {

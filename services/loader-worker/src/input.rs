@@ -111,9 +111,8 @@ pub struct Input {
 pub(crate) struct BundleText(BytesMut);
 
 impl BundleText {
-    /// An empty Bundle, with room for so many bytes.
-    pub(crate) fn begin(transaction: bool, room: usize) -> Self {
-        let mut text = BytesMut::with_capacity(room + AROUND_ENTRY);
+    /// A Bundle without entries, written to a text that is empty.
+    pub(crate) fn begin(transaction: bool, mut text: BytesMut) -> Self {
         text.put_slice(if transaction {
             br#"{"resourceType":"Bundle","type":"transaction","entry":["#
         } else {
@@ -268,8 +267,8 @@ impl Request {
             return text.clone();
         }
         let length = |input: &Input| input.json.len() + AROUND_ENTRY;
-        let room = self.inputs.iter().map(length).sum();
-        let mut text = BundleText::begin(self.transaction, room);
+        let room = self.inputs.iter().map(length).sum::<usize>() + AROUND_ENTRY;
+        let mut text = BundleText::begin(self.transaction, BytesMut::with_capacity(room));
         for input in &self.inputs {
             text.add(input);
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stoker_proto::common::v1::FileType;
-use stoker_proto::ledger::v1::Lease;
+use stoker_proto::ledger::v1::{Lease, ObjectVersion, Unit};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,8 @@ pub(crate) struct Held {
     lease: Lease,
     /// Of the unit's object.
     file_type: FileType,
+    /// Stored bytes of the unit.
+    bytes: u64,
     until: LeaseEnd,
     /// Cancelled when it was not renewed in time: others may hold it now, so nothing more is sent.
     pub(crate) expired: CancellationToken,
@@ -71,16 +73,14 @@ impl Leases {
         self.length
     }
 
-    /// Holds a lease asked for at `asked`; lets go of it when the guard is dropped.
-    pub(crate) fn hold(
-        &self,
-        lease: Lease,
-        file_type: FileType,
-        asked: Instant,
-        stop: &CancellationToken,
-    ) -> Guard {
+    /// Holds a unit's lease asked for at `asked`; lets go of it when the guard is dropped.
+    pub(crate) fn hold(&self, unit: &Unit, asked: Instant, stop: &CancellationToken) -> Guard {
+        let lease = unit.lease.clone().unwrap_or_default();
+        let object = unit.object.as_ref();
+        let whole = object.map_or(0, |object| object.size);
         let held = Held {
-            file_type,
+            file_type: object.map_or(FileType::Unspecified, ObjectVersion::file_type),
+            bytes: unit.range.map_or(whole, |range| range.end - range.start),
             until: LeaseEnd::new(asked + self.length),
             expired: stop.child_token(),
             lost: CancellationToken::new(),
@@ -104,6 +104,14 @@ impl Leases {
     pub(crate) fn count_of(&self, file_type: FileType) -> usize {
         let of_type = |held: &&Held| held.file_type == file_type;
         self.with(|all| all.values().filter(of_type).count())
+    }
+
+    /// How many units are held that have so many stored bytes, and how many that have less.
+    pub(crate) fn counts_by_size(&self, large: u64) -> (usize, usize) {
+        self.with(|all| {
+            let count = all.values().filter(|held| held.bytes >= large).count();
+            (count, all.len() - count)
+        })
     }
 
     pub(crate) fn unit_ids(&self) -> Vec<i64> {

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
-use stoker_proto::common::v1::FileType;
 use stoker_proto::events::v1::event::Kind;
-use stoker_proto::ledger::v1::{LeaseUnitsRequest, ObjectVersion, Unit, UnitLimit};
+use stoker_proto::ledger::v1::{LeaseUnitsRequest, Unit, UnitLimit};
 use stoker_shared::kafka::Listener;
 use stoker_shared::object_store;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::config::Choice;
 use crate::ledger::LedgerFault;
 use crate::worker::{Leased, Running, TROUBLE_PAUSE};
 
@@ -23,6 +24,9 @@ const QUIET: Duration = Duration::from_secs(5);
 
 /// Events come by the thousand; so long they are gathered before one call.
 const GATHER: Duration = Duration::from_millis(50);
+
+/// Stored bytes of a unit from which on a few of them are enough.
+const LARGE_UNIT: u64 = 4 << 20;
 
 /// Calls for units before a ledger that is away is trouble.
 const LEASE_TRIES: u32 = 5;
@@ -92,11 +96,24 @@ impl Running {
     /// How many more units there is room for: in all, or of a type that is limited.
     fn room(&self, limit: Option<UnitLimit>) -> usize {
         let Some(limit) = limit else {
-            let units = self.worker.settings.units();
-            return units.saturating_sub(self.leases.count());
+            let settings = &self.worker.settings;
+            let room = settings.units().saturating_sub(self.leases.count());
+            return match settings.units {
+                Choice::Auto => room.min(self.room_by_size()),
+                Choice::Fixed(_) => room,
+            };
         };
         let held = self.leases.count_of(limit.file_type());
         (limit.max_units as usize).saturating_sub(held)
+    }
+
+    /// Large units keep the wire busy by themselves, and each takes memory: as many as there are cores to read
+    /// them. What is next is taken to be as large as what is held.
+    fn room_by_size(&self) -> usize {
+        match self.leases.counts_by_size(LARGE_UNIT) {
+            (0, 1..) => usize::MAX,
+            (large, _) => large_at_once().saturating_sub(large),
+        }
     }
 
     async fn lease(&self, room: usize, limit: Option<UnitLimit>) -> Leased {
@@ -126,11 +143,7 @@ impl Running {
             until_woken(listener).await;
         }
         let held = |unit: Unit| {
-            let lease = unit.lease.clone().unwrap_or_default();
-            let file_type = unit.object.as_ref().map(ObjectVersion::file_type);
-            let file_type = file_type.unwrap_or(FileType::Unspecified);
-            let stop = &self.stops.stop;
-            let guard = self.leases.hold(lease, file_type, asked, stop);
+            let guard = self.leases.hold(&unit, asked, &self.stops.stop);
             (unit, guard)
         };
         Ok(leased.into_iter().map(held).collect())
@@ -158,6 +171,10 @@ impl Running {
         }
         self.worker.ledger.lease(request).await
     }
+}
+
+fn large_at_once() -> usize {
+    thread::available_parallelism().map_or(2, |cores| cores.get().max(2))
 }
 
 /// Waits for an event that says there may be work.

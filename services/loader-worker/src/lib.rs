@@ -32,6 +32,7 @@ pub mod send;
 mod skim;
 pub mod stats;
 mod targets;
+pub mod texts;
 mod unit;
 mod worker;
 

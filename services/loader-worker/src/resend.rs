@@ -17,6 +17,7 @@ use crate::read::{self, Piece, Reading, Share};
 use crate::send::{Stop, Stops};
 use crate::stats::Stats;
 use crate::targets::{Server, TargetError, Targets};
+use crate::texts::Texts;
 
 /// Sends to one FHIR server.
 #[derive(Debug)]
@@ -69,6 +70,7 @@ impl Resender {
             max_document_bytes: usize::MAX,
             whole: false,
             in_flight: None,
+            texts: Texts::default(),
         };
         let stored = futures::stream::iter([Ok(text)]).boxed();
         let mut pieces = read::start(reading, stored, Arc::default());

@@ -27,6 +27,7 @@ use crate::record::{Recorder, Recording};
 use crate::send::{Stop, Stops};
 use crate::stats::Stats;
 use crate::targets::Server;
+use crate::texts::Texts;
 
 /// How a unit's work ended without being finished.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +76,7 @@ pub(crate) struct UnitWork {
     pub(crate) to: To,
     pub(crate) settings: LoadSettings,
     pub(crate) memory: Memory,
+    pub(crate) texts: Texts,
     pub(crate) stats: Arc<Stats>,
     /// No new requests once stopped; those in flight are awaited and recorded.
     pub(crate) stops: Stops,
@@ -176,6 +178,7 @@ impl UnitWork {
                 names: PartNames::of(unit),
             }),
             whole: matches!(self.to, To::Place(_)),
+            texts: self.texts.clone(),
         }
     }
 

@@ -27,6 +27,7 @@ use crate::memory::Memory;
 use crate::send::{Stop, Stops};
 use crate::stats::Stats;
 use crate::targets::{TargetError, Targets};
+use crate::texts::Texts;
 use crate::unit::{To, UnitWork};
 
 /// For outcomes to be committed and units to be handed back after the drain.
@@ -125,6 +126,7 @@ pub(crate) struct Running {
     pub(crate) leases: Leases,
     targets: Targets,
     memory: Memory,
+    texts: Texts,
     pub(crate) stops: Stops,
 }
 
@@ -167,6 +169,7 @@ impl Worker {
         );
         let running = Running {
             memory: Memory::new(self.settings.memory_bytes),
+            texts: Texts::default(),
             worker: self,
             worker_id,
             leases,
@@ -333,6 +336,7 @@ impl Running {
             events: self.worker.events.clone(),
             to,
             memory: self.memory.clone(),
+            texts: self.texts.clone(),
             settings,
             stats: Arc::clone(&self.worker.stats),
             stops: Stops {

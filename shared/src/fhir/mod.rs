@@ -28,6 +28,9 @@ pub use error::FhirError;
 /// Largest answer taken, in bytes.
 pub const MAX_ANSWER: usize = 256 * 1024 * 1024;
 
+/// So much of an answer is given room before it comes.
+const MOST_AT_ONCE: usize = 1 << 20;
+
 /// Servers drop idle connections after 20 s and more. Leaving them first keeps requests from being
 /// written to a connection that is just being closed, which would leave their outcome in doubt.
 const IDLE: Duration = Duration::from_secs(15);
@@ -168,7 +171,8 @@ impl FhirClient {
         if announced > MAX_ANSWER as u64 {
             return Err(too_large());
         }
-        let mut body = BytesMut::new();
+        let mut body =
+            BytesMut::with_capacity(usize::try_from(announced).map_or(0, |n| n.min(MOST_AT_ONCE)));
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > MAX_ANSWER {
                 return Err(too_large());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stoker_proto::ledger::v1::{JobState, LoadError, QuarantinePart, WatchJobResponse};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -52,10 +52,11 @@ async fn follow(
     job_id: i64,
     sender: &Sender<WatchJobResponse>,
 ) -> Result<(), Status> {
-    let mut changes = signals.jobs.subscribe();
+    let (mut changes, mut ends) = (signals.jobs.subscribe(), signals.ends.subscribe());
     let mut shown = None;
     loop {
         changes.mark_unchanged();
+        ends.mark_unchanged();
         let asked = Instant::now();
         let job = ledger.job(job_id).await.map_err(|e| status(&e))?;
         let took = asked.elapsed();
@@ -75,15 +76,23 @@ async fn follow(
         }
         let count_again = asked + PAUSE.max(took * COUNTING_SHARE);
         loop {
-            sleep(PAUSE).await;
-            // Either way it is time to look again.
-            let _ = timeout(LOOK_AGAIN, changes.changed()).await;
+            tokio::select! {
+                () = next_change(&mut changes) => {}
+                // The sender is there as long as the signals are.
+                _ = ends.changed() => {}
+            }
             // Of a large job only the state, until it may be counted again: its end is shown soon.
             if Instant::now() >= count_again || changed(ledger, job_id, state).await? {
                 break;
             }
         }
     }
+}
+
+/// Waits until it is time to look again.
+async fn next_change(changes: &mut watch::Receiver<()>) {
+    sleep(PAUSE).await;
+    let _ = timeout(LOOK_AGAIN, changes.changed()).await;
 }
 
 /// Whether a job's state is another than the one shown.

@@ -7,6 +7,7 @@ use super::reading::BatchSize;
 use super::{KeySet, key_of};
 use crate::bundle::has_conditional_reference;
 use crate::input::{Ask, BundleText, Input, Request};
+use crate::texts::Texts;
 
 /// Puts and posts, each in batches or in transactions. Puts and posts are never in one Bundle: a doubt about the
 /// posts would be one about the puts.
@@ -28,6 +29,7 @@ pub(super) struct Limits {
 pub(super) struct Groups {
     limits: Limits,
     groups: [Group; KINDS],
+    texts: Texts,
 }
 
 #[derive(Debug, Default)]
@@ -40,15 +42,15 @@ struct Group {
     bytes: usize,
     /// Memory that a long one among them takes.
     held: Option<Held>,
-    /// Bytes of the last text: the next needs about as many.
-    room: usize,
 }
 
 impl Groups {
-    pub(super) fn new(limits: Limits) -> Self {
+    /// Of texts in the place of old ones.
+    pub(super) fn new(limits: Limits, texts: Texts) -> Self {
         Self {
             limits,
             groups: Default::default(),
+            texts,
         }
     }
 
@@ -70,7 +72,10 @@ impl Groups {
             }
         }
         let group = &mut self.groups[kind];
-        group.add(input, key, in_transaction);
+        if group.inputs.is_empty() {
+            group.text = BundleText::begin(in_transaction, self.texts.begin());
+        }
+        group.add(input, key);
         group.held = group.held.take().or(held);
         if group.inputs.len() >= self.limits.count.get() {
             self.emit(kind, &mut emit);
@@ -84,16 +89,13 @@ impl Groups {
 
     fn emit(&mut self, kind: usize, emit: &mut impl FnMut(Request)) {
         if !self.groups[kind].inputs.is_empty() {
-            emit(self.groups[kind].end(kind >= 2));
+            emit(self.groups[kind].end(kind >= 2, &self.texts));
         }
     }
 }
 
 impl Group {
-    fn add(&mut self, input: Input, key: Option<u64>, transaction: bool) {
-        if self.inputs.is_empty() {
-            self.text = BundleText::begin(transaction, self.room.max(input.json.len()));
-        }
+    fn add(&mut self, input: Input, key: Option<u64>) {
         self.places.push(self.text.add(&input));
         self.keys.extend(key);
         self.bytes += input.json.len();
@@ -101,8 +103,9 @@ impl Group {
     }
 
     /// The request, whose inputs lie in the text that is sent: what they were read from is let go.
-    fn end(&mut self, transaction: bool) -> Request {
+    fn end(&mut self, transaction: bool, texts: &Texts) -> Request {
         let text = std::mem::take(&mut self.text).end();
+        texts.keep(&text);
         let mut inputs = std::mem::take(&mut self.inputs);
         self.inputs.reserve(inputs.len());
         for (input, (json, id)) in inputs.iter_mut().zip(self.places.drain(..)) {
@@ -113,7 +116,6 @@ impl Group {
         }
         let keys = self.keys.drain().collect();
         self.bytes = 0;
-        self.room = text.len() + text.len() / 8;
         let request = if transaction {
             Request::transaction(inputs, keys)
         } else {

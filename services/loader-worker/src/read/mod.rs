@@ -91,7 +91,7 @@ pub fn start(
             }
         }
     });
-    let (pieces, receiver) = mpsc::channel(2);
+    let (pieces, receiver) = mpsc::channel(1);
     let stored = Stored::new(from_store, read);
     tokio::task::spawn_blocking(move || {
         let compression = reading.compression;
@@ -133,11 +133,14 @@ impl Splitter {
             decoded: 0,
             line: 0,
             blank_from: None,
-            groups: Groups::new(Limits {
-                count: reading.batch.clone(),
-                bytes: reading.batch_bytes,
-                transactions: reading.transactions,
-            }),
+            groups: Groups::new(
+                Limits {
+                    count: reading.batch.clone(),
+                    bytes: reading.batch_bytes,
+                    transactions: reading.transactions,
+                },
+                reading.texts.clone(),
+            ),
             open: true,
             before_first_line: reading.share.begins_inside,
             over: false,

@@ -6,6 +6,7 @@ use stoker_shared::ranges::RangeSet;
 
 use crate::breakup::InFlight;
 use crate::memory::Memory;
+use crate::texts::Texts;
 
 /// How a unit is to be read.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct Reading {
     pub whole: bool,
     /// Which Bundles of the user's are broken up.
     pub in_flight: Option<InFlight>,
+    /// Where Bundles of our own are written.
+    pub texts: Texts,
 }
 
 /// How many resources make up a batch.

@@ -5,6 +5,7 @@ use stoker_proto::common::v1::{Compression, Interaction};
 use stoker_shared::ranges::RangeSet;
 
 use super::*;
+use crate::texts::Texts;
 
 fn reading(file_type: FileType) -> Reading {
     Reading {
@@ -18,6 +19,7 @@ fn reading(file_type: FileType) -> Reading {
         transactions: true,
         whole: false,
         in_flight: None,
+        texts: Texts::default(),
         memory: None,
         stored_bytes: u64::MAX,
         max_document_bytes: 1000,

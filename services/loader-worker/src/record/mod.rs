@@ -15,6 +15,7 @@ use stoker_proto::ledger::v1::commit_outcomes_request::Part;
 use stoker_proto::ledger::v1::{Lease, TypeCount};
 use stoker_shared::retry::Backoff;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
@@ -30,6 +31,9 @@ use messages::parts;
 
 /// Bytes of rejected inputs in one commit, about.
 const COMMIT_BYTES: usize = 32 << 20;
+
+/// How long a commit waits for more to go into it.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// Commits for one unit.
 #[derive(Debug)]
@@ -70,6 +74,7 @@ impl Recorder {
             let mut together = Vec::new();
             // Whatever is settled while one commit runs goes into the next.
             while waiting.recv_many(&mut together, window).await > 0 {
+                gather(&mut waiting, &mut together, window).await;
                 while !together.is_empty() {
                     let some = together.drain(..fitting(&together));
                     let (settled, waits): (Vec<_>, Vec<_>) = some.unzip();
@@ -232,6 +237,23 @@ impl Recording {
         match self.task.await {
             Ok(result) => result,
             Err(e) => Err(LedgerFault::Failed(e.to_string())),
+        }
+    }
+}
+
+/// Waits for what is settled soon, so that a commit is not for one request alone: as long as nobody waits for
+/// it, and most of the window is free.
+async fn gather(
+    waiting: &mut mpsc::Receiver<(Settled, Waits)>,
+    together: &mut Vec<(Settled, Waits)>,
+    window: usize,
+) {
+    let deadline = Instant::now() + GATHER;
+    let is_awaited = |(_, waits): &(Settled, Waits)| matches!(waits, Waits::Beginner(_));
+    while together.len() < window / 3 && !together.iter().any(is_awaited) {
+        let more = waiting.recv_many(together, window);
+        if !matches!(timeout_at(deadline, more).await, Ok(1..)) {
+            break;
         }
     }
 }

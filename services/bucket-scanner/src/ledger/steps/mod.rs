@@ -59,6 +59,14 @@ const CONFLICT_RETRIES: u32 = 5;
 /// Before the first of these; each further one comes later, so that the two do not meet again.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(10);
 
+/// Statements over so few rows are met again soon, also where every number of rows makes another.
+const FEW_ROWS: usize = 8;
+
+/// Whether the database is to keep a statement over so many rows.
+fn keep(rows: usize) -> bool {
+    KEEP_STATEMENTS || rows <= FEW_ROWS
+}
+
 /// What a transaction needs. SQLite: `pool` has one connection.
 #[derive(Debug, Clone)]
 struct Writer {

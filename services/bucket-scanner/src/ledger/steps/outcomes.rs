@@ -10,7 +10,7 @@ use stoker_shared::ranges::RangeSet;
 
 use super::settle::{self, UnitNow};
 use super::work::parse_ranges;
-use super::{Conn, KEEP_STATEMENTS, LedgerError, begun, records, rows};
+use super::{Conn, LedgerError, begun, keep, records, rows};
 use crate::ledger::Commit;
 use crate::ledger::rows::{Column, ints, texts};
 use crate::ledger::text::{int, name};
@@ -173,7 +173,7 @@ async fn mark_done(conn: &mut Conn, marks: &BTreeMap<i64, Mark>) -> Result<(), L
            source_bytes = CASE WHEN u.source_bytes > r.bytes THEN u.source_bytes ELSE r.bytes END \
          FROM r WHERE u.unit_id = r.id AND u.state = 'leased'",
     );
-    let mark = mark.build().persistent(KEEP_STATEMENTS);
+    let mark = mark.build().persistent(keep(marks.len()));
     let marked = mark.execute(conn).await?.rows_affected();
     settle::all_rows(marked, marks.len())
 }
@@ -200,7 +200,7 @@ async fn add_requests(conn: &mut Conn, taken: &[Taken<'_>]) -> Result<(), Ledger
            retries = l.retries + r.again \
          FROM r WHERE l.resource_bundle_load_id = r.id",
     );
-    let add = add.build().persistent(KEEP_STATEMENTS);
+    let add = add.build().persistent(keep(sums.len()));
     let added = add.execute(conn).await?.rows_affected();
     settle::all_rows(added, sums.len())
 }
@@ -243,7 +243,7 @@ async fn add_counts(conn: &mut Conn, taken: &[Taken<'_>]) -> Result<(), LedgerEr
                rejected = c.rejected + excluded.rejected, \
                in_doubt = c.in_doubt + excluded.in_doubt",
         );
-        let add = add.build().persistent(KEEP_STATEMENTS);
+        let add = add.build().persistent(keep(sums.len()));
         add.execute(&mut *conn).await?;
     }
     Ok(())

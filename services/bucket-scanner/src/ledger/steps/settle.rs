@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::{NaiveDateTime, TimeDelta};
 use stoker_proto::ledger::v1::{Disposition, JobState, Lease};
 
-use super::{Conn, KEEP_STATEMENTS, LedgerError, one_row, rows};
+use super::{Conn, KEEP_STATEMENTS, LedgerError, keep, one_row, rows};
 use crate::ledger::rows::ints;
 use crate::ledger::text::{clean, nat32};
 use crate::ledger::{EndedJob, MAX_ATTEMPTS};
@@ -43,6 +43,8 @@ pub(super) async fn lock_units(
     conn: &mut Conn,
     unit_ids: impl IntoIterator<Item = i64>,
 ) -> Result<HashMap<i64, UnitNow>, LedgerError> {
+    let unit_ids: Vec<i64> = unit_ids.into_iter().collect();
+    let count = unit_ids.len();
     let mut find = rows("id", &[ints(unit_ids)]);
     find.push(concat!(
         "SELECT unit_id, resource_bundle_load_id, job_id, state, lease_token, reason, \
@@ -52,7 +54,7 @@ pub(super) async fn lock_units(
     ));
     let found: Vec<UnitNow> = find
         .build_query_as()
-        .persistent(KEEP_STATEMENTS)
+        .persistent(keep(count))
         .fetch_all(conn)
         .await?;
     Ok(found.into_iter().map(|unit| (unit.unit_id, unit)).collect())
@@ -213,7 +215,7 @@ pub(super) async fn lock_loads(
     ));
     let found: Vec<(i64, i64)> = lock
         .build_query_as()
-        .persistent(KEEP_STATEMENTS)
+        .persistent(keep(load_ids.len()))
         .fetch_all(conn)
         .await?;
     Ok(found.into_iter().collect())
