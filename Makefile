@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo build fmt lint test test-fast bench bench-load bench-ledger bench-tune deny docs sample
+.PHONY: help demo build fmt lint test test-fast bench bench-load bench-ledger bench-tune bench-kills deny docs sample
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ bench-ledger: ## Measure the ledger on PostgreSQL with a million objects (about 
 
 bench-tune: ## Compare `auto` with the best fixed limits on simulated servers (a few minutes)
 	cargo run --release -p stoker-bench --bin bench-tune
+
+bench-kills: ## Kill workers and scanners a hundred times while they load a million resources (half an hour)
+	STOKER_KILLS=100 STOKER_KILL_RESOURCES=1000000 scripts/test.sh --test it -- kills:: --nocapture
 
 deny: ## Check licences, sources and banned crates of all dependencies
 	@command -v cargo-deny >/dev/null || { echo "deny: please run: cargo install cargo-deny --locked" >&2; exit 1; }

@@ -1,5 +1,6 @@
 //! The server: its start and stop, and its connections.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -111,6 +112,11 @@ impl Sandbox {
         let store = self.state.store();
         let texts = store.texts(kind).map(|text| serde_json::from_str(text));
         texts.map(Result::unwrap_or_default).collect()
+    }
+
+    /// The current versions of all resources of a type that are not deleted, by id.
+    pub fn versions(&self, kind: &str) -> HashMap<String, u32> {
+        self.state.store().versions(kind)
     }
 
     /// One resource, unless it is not there or deleted.

@@ -197,6 +197,17 @@ impl Store {
             .filter_map(History::current)
     }
 
+    /// The current versions of all resources of a type, by id.
+    pub(crate) fn versions(&self, kind: &str) -> HashMap<String, u32> {
+        let of_type = self.types.get(kind).into_iter();
+        let all = of_type.flat_map(|t| &t.resources);
+        let current = all.filter(|(_, history)| history.current().is_some());
+        let version = |versions: &[Version]| u32::try_from(versions.len()).unwrap_or(u32::MAX);
+        current
+            .map(|(id, history)| (id.to_string(), version(&history.versions)))
+            .collect()
+    }
+
     /// The most updates that one resource got.
     pub(crate) fn most_puts(&self) -> u64 {
         self.most_puts

@@ -1,16 +1,19 @@
 //! Workers and scanners killed at random moments: nothing is missing, and nothing that the ledger held
-//! as done is sent again. `STOKER_KILLS` and `STOKER_KILL_RESOURCES` make it as long as one likes.
+//! as done is sent again. `make bench-kills` makes it long, by `STOKER_KILLS` and `STOKER_KILL_RESOURCES`.
 
 use std::collections::HashMap;
 use std::env;
 use std::time::{Duration, Instant};
 
+use chrono::{NaiveDateTime, TimeDelta};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use sqlx::{Connection as _, PgConnection};
+use stoker_shared::clock::{Clock as _, SystemClock};
 use stoker_shared::ranges::RangeSet;
 use stoker_tests::parts;
 use stoker_tests::services::Service;
+use tokio::task::JoinSet;
 
 use crate::system::{IN_FLIGHT, System, loaded};
 
@@ -21,6 +24,9 @@ const SETTINGS: [&str; 2] = ["lease=3s", "unit_bytes=1048576"];
 
 /// Bytes of a resource's text: an object has several ranges.
 const TEXT: usize = 2000;
+
+/// How often it is compared what the ledger holds and what the server has.
+const COMPARISONS: usize = 20;
 
 fn setting(variable: &str, default: usize) -> usize {
     env::var(variable).map_or(default, |value| value.parse().unwrap())
@@ -41,14 +47,20 @@ async fn whoever_is_killed_nothing_is_missing_and_nothing_done_is_done_again() {
     let seed = rand::random();
     let mut rng = StdRng::seed_from_u64(seed);
     let all = (OBJECTS * of_an_object) as u64;
-    let mut workers_killed = 0;
+    let (mut workers_killed, mut resumes) = (0, JoinSet::new());
     for kill in 0..kills {
         // Spread over the whole load, however fast it is.
         let progress = all * (kill as u64 + 1) / (kills as u64 + 2);
         system.until_written(progress).await;
         let pause = Duration::from_millis(rng.random_range(0..300));
         tokio::time::sleep(pause).await;
-        workers_killed += u64::from(load.kill_one(&mut rng).await);
+        if let Some(pid) = load.kill_one(&mut rng) {
+            workers_killed += 1;
+            resumes.spawn(waits_of_units(system.ledger.clone(), pid));
+        }
+        if kill % kills.div_ceil(COMPARISONS) == 0 {
+            load.note_done().await;
+        }
     }
     let last_kill = Instant::now();
     let job = system.done(&load.scanners[0], job_id).await;
@@ -70,8 +82,60 @@ async fn whoever_is_killed_nothing_is_missing_and_nothing_done_is_done_again() {
     );
     tell(&format!(
         "{kills} kills ({workers_killed} of workers): {all} resources, {written} written, \
-         {again} sent again, done {seconds} s after the last"
+         {again} sent again, done {seconds} s after the last; {}",
+        resumed(resumes).await
     ));
+}
+
+/// How long units waited for another worker after the leases of the killed ones had ended.
+async fn resumed(mut waits: JoinSet<Vec<TimeDelta>>) -> String {
+    let mut all = Vec::new();
+    while let Some(waits) = waits.join_next().await {
+        all.extend(waits.unwrap().iter().map(TimeDelta::num_milliseconds));
+    }
+    all.sort_unstable();
+    let at = |part: usize| all.get(all.len() * part / 100).or(all.last());
+    let [median, p99, longest] = [50, 99, 100].map(|part| at(part).copied().unwrap_or(0));
+    let units = all.len();
+    format!(
+        "{units} units taken up after the end of their leases: median {median} ms, p99 {p99} ms, \
+         longest {longest} ms"
+    )
+}
+
+/// Of the units that a killed worker held, how long after the end of its lease each was taken up.
+async fn waits_of_units(ledger: String, pid: u32) -> Vec<TimeDelta> {
+    let mut ledger = PgConnection::connect(&ledger).await.unwrap();
+    let mut held: Vec<(String, NaiveDateTime)> = sqlx::query_as(
+        "SELECT lease_token, lease_expiry FROM fhirbucket.load_units \
+         JOIN fhirbucket.loader_instances USING (loader_instance_id) \
+         WHERE pid = $1 AND state = 'leased'",
+    )
+    .bind(i64::from(pid))
+    .fetch_all(&mut ledger)
+    .await
+    .unwrap();
+    let mut waits = Vec::new();
+    while !held.is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let still: Vec<String> = sqlx::query_scalar(
+            "SELECT lease_token FROM fhirbucket.load_units \
+             WHERE state = 'leased' AND lease_token = ANY($1)",
+        )
+        .bind(held.iter().map(|(token, _)| token).collect::<Vec<_>>())
+        .fetch_all(&mut ledger)
+        .await
+        .unwrap();
+        let now = SystemClock.now().naive_utc();
+        held.retain(|(token, expiry)| {
+            let waits_still = still.contains(token);
+            if !waits_still {
+                waits.push(now - *expiry);
+            }
+            waits_still
+        });
+    }
+    waits
 }
 
 #[expect(clippy::print_stdout, reason = "the figures of a long run")]
@@ -81,10 +145,17 @@ fn tell(figures: &str) {
 
 /// The line of an object that holds its `n`th resource.
 fn line(object: &str, n: usize) -> String {
-    let text = "x".repeat(TEXT);
+    line_with(object, n, &"x".repeat(TEXT))
+}
+
+fn line_with(object: &str, n: usize, text: &str) -> String {
     format!(
         "{{\"resourceType\":\"Patient\",\"id\":\"{object}-{n}\",\"name\":[{{\"text\":\"{text}\"}}]}}\n"
     )
+}
+
+fn length(object: &str, n: usize) -> u64 {
+    (line_with(object, n, "").len() + TEXT) as u64
 }
 
 fn name(object: usize) -> String {
@@ -98,7 +169,7 @@ struct Load<'s> {
     workers: Vec<Service>,
     of_an_object: usize,
     /// Version on the server, by id.
-    done: HashMap<String, u64>,
+    done: HashMap<String, u32>,
 }
 
 impl<'s> Load<'s> {
@@ -122,8 +193,8 @@ impl<'s> Load<'s> {
         }
     }
 
-    /// Kills a service and starts it again; whether it was a worker.
-    async fn kill_one(&mut self, rng: &mut StdRng) -> bool {
+    /// Kills a service and starts it again; answers the killed process if it was a worker.
+    fn kill_one(&mut self, rng: &mut StdRng) -> Option<u32> {
         let victim = rng.random_range(0..self.scanners.len() + self.workers.len());
         let is_worker = victim >= self.scanners.len();
         let service = if is_worker {
@@ -131,10 +202,10 @@ impl<'s> Load<'s> {
         } else {
             &mut self.scanners[victim]
         };
+        let pid = service.pid();
         service.kill().unwrap();
         service.start_again().unwrap();
-        self.note_done().await;
-        is_worker
+        is_worker.then_some(pid)
     }
 
     /// What the ledger holds as done now has been answered: its versions are final.
@@ -155,7 +226,7 @@ impl<'s> Load<'s> {
             let mut end = 0;
             for n in 0..self.of_an_object {
                 let begin = end;
-                end += line(object, n).len() as u64;
+                end += length(object, n);
                 let base = u64::try_from(start).unwrap();
                 if begin >= base && ranges.covers(begin - base..end - base) {
                     let id = format!("{object}-{n}");
@@ -166,13 +237,7 @@ impl<'s> Load<'s> {
         }
     }
 
-    fn versions(&self) -> HashMap<String, u64> {
-        let version = |resource: &serde_json::Value| {
-            let id = resource["id"].as_str()?.to_owned();
-            let version = resource["meta"]["versionId"].as_str()?.parse().ok()?;
-            Some((id, version))
-        };
-        let resources = self.system.sandbox.resources("Patient");
-        resources.iter().map(|r| version(r).unwrap()).collect()
+    fn versions(&self) -> HashMap<String, u32> {
+        self.system.sandbox.versions("Patient")
     }
 }

@@ -60,6 +60,11 @@ impl Service {
         })
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its address for gRPC.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.grpc_port)

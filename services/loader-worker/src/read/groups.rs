@@ -28,7 +28,7 @@ pub(super) struct Limits {
 #[derive(Debug)]
 pub(super) struct Groups {
     limits: Limits,
-    groups: [Group; KINDS],
+    filling: [Group; KINDS],
     texts: Texts,
 }
 
@@ -49,7 +49,7 @@ impl Groups {
     pub(super) fn new(limits: Limits, texts: Texts) -> Self {
         Self {
             limits,
-            groups: Default::default(),
+            filling: Default::default(),
             texts,
         }
     }
@@ -63,15 +63,15 @@ impl Groups {
         };
         let in_transaction = self.limits.transactions && has_conditional_reference(&input.json);
         let kind = usize::from(key.is_none()) + 2 * usize::from(in_transaction);
-        let group = &self.groups[kind];
+        let group = &self.filling[kind];
         let too_large = group.bytes + input.json.len() > self.limits.bytes;
         for other in 0..KINDS {
-            let writes_it = key.is_some_and(|key| self.groups[other].keys.contains(&key));
+            let writes_it = key.is_some_and(|key| self.filling[other].keys.contains(&key));
             if writes_it || (too_large && other == kind) {
                 self.emit(other, &mut emit);
             }
         }
-        let group = &mut self.groups[kind];
+        let group = &mut self.filling[kind];
         if group.inputs.is_empty() {
             group.text = BundleText::begin(in_transaction, self.texts.begin());
         }
@@ -88,8 +88,8 @@ impl Groups {
     }
 
     fn emit(&mut self, kind: usize, emit: &mut impl FnMut(Request)) {
-        if !self.groups[kind].inputs.is_empty() {
-            emit(self.groups[kind].end(kind >= 2, &self.texts));
+        if !self.filling[kind].inputs.is_empty() {
+            emit(self.filling[kind].end(kind >= 2, &self.texts));
         }
     }
 }
