@@ -225,7 +225,7 @@ impl Client {
             let id = self.course.requests;
             self.course.requests += 1;
             self.under_way.insert(id, (now, items));
-            self.pace.began(Duration::from_secs_f64(now), items);
+            self.pace.began(Duration::from_secs_f64(now), items, 1);
             server.arrive(now, Request { id, items }, agenda);
         }
     }
@@ -250,6 +250,7 @@ impl Client {
         let seen = Observation {
             sent_at: Duration::from_secs_f64(sent_at),
             items,
+            places: 1,
             answer,
         };
         self.pace.ended(Duration::from_secs_f64(now), &seen);

@@ -92,15 +92,11 @@ impl Targets {
         let sender = Sender::new(
             client,
             pacer,
-            self.settings.concurrency(),
             self.settings.patience(),
             Arc::clone(&self.stats),
             seed,
         );
-        let sender = sender.with_bundle_cost(
-            self.settings.bundle_cost_factor,
-            self.settings.concurrency(),
-        );
+        let sender = sender.with_bundle_cost(self.settings.bundle_cost_factor);
         Ok(Server {
             sender: Arc::new(sender),
             transactions: capabilities.transaction,

@@ -141,7 +141,7 @@ pub(super) struct Window {
     last: Duration,
     /// Nothing ended for a while, once already.
     stalled: bool,
-    /// For the average number on the wire.
+    /// For the average number of places in use.
     changed: Duration,
     busy: f64,
 }
@@ -180,8 +180,8 @@ impl Window {
         self.limits
     }
 
-    /// To be told of each change, with how many were on the wire until then.
-    pub(super) fn in_flight(&mut self, now: Duration, until_now: usize) {
+    /// To be told of each change, with how many places were in use until then.
+    pub(super) fn in_use(&mut self, now: Duration, until_now: usize) {
         if self.slice.is_some() {
             let secs = now.saturating_sub(self.changed).as_secs_f64();
             self.busy += secs * count(until_now);

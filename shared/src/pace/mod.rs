@@ -71,7 +71,7 @@ pub struct Bounds {
 /// What is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Limits {
-    /// Requests at a time.
+    /// Requests at a time; a large one may count for several.
     pub concurrency: usize,
     /// Items to a request.
     pub batch: usize,
@@ -98,6 +98,8 @@ pub struct Observation {
     pub sent_at: Duration,
     /// Items that it had.
     pub items: usize,
+    /// Places that it took, of those that [`Limits::concurrency`] counts.
+    pub places: usize,
     /// What became of it.
     pub answer: Answer,
 }
@@ -109,6 +111,8 @@ pub struct Pace {
     window: Window,
     throttle: Throttle,
     in_flight: usize,
+    /// Places that those in flight take.
+    taken: usize,
     learns: bool,
 }
 
@@ -121,6 +125,7 @@ impl Pace {
             search,
             throttle: Throttle::new(now),
             in_flight: 0,
+            taken: 0,
             learns: !(bounds.concurrency.is_fixed() && bounds.batch.is_fixed()),
         }
     }
@@ -136,28 +141,30 @@ impl Pace {
         self.throttle.not_before()
     }
 
-    /// Has all requests wait until `until`.
-    pub fn hold(&mut self, until: Duration) {
-        self.throttle.hold(until);
+    /// Places that are free.
+    pub fn free(&self) -> usize {
+        self.limits().concurrency.saturating_sub(self.taken)
     }
 
-    /// A request is sent.
-    pub fn began(&mut self, now: Duration, items: usize) {
-        self.window.in_flight(now, self.in_flight);
+    /// A request of `items` that takes `places` is sent.
+    pub fn began(&mut self, now: Duration, items: usize, places: usize) {
+        self.window.in_use(now, self.taken);
         self.in_flight += 1;
+        self.taken += places;
         self.throttle.began(now, items);
     }
 
-    /// A request was given up by ourselves, which tells nothing of the server.
-    pub fn dropped(&mut self, now: Duration) {
-        self.window.in_flight(now, self.in_flight);
+    /// A request that took `places` was given up by ourselves, which tells nothing of the server.
+    pub fn dropped(&mut self, now: Duration, places: usize) {
+        self.window.in_use(now, self.taken);
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.taken = self.taken.saturating_sub(places);
     }
 
     /// A request ended.
     pub fn ended(&mut self, now: Duration, seen: &Observation) {
         let in_flight = self.in_flight;
-        self.dropped(now);
+        self.dropped(now, seen.places);
         if let Answer::Throttled { retry_after } = seen.answer {
             let pause = retry_after.unwrap_or(throttle::PAUSE);
             let fresh = self.throttle.throttled(now, seen, pause, self.learns);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use stoker_shared::fhir::{FhirError, FhirRequest, FhirResponse, Method};
 use stoker_shared::pace::{Answer, Permit};
-use tokio::sync::{MutexGuard, SemaphorePermit};
+use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
@@ -49,7 +49,6 @@ impl Sender {
             Some(answer) => leave.place.done(answer),
             None => drop(leave.place),
         }
-        drop(leave.permit);
         drop(leave.alone);
         let ms = u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX);
         Ok((verdict, ms))
@@ -57,27 +56,23 @@ impl Sender {
 
     /// Waits for a free place on the wire, and until the server wants to hear from us.
     async fn leave_to_send(&self, request: &Request, stops: &Stops) -> Result<Leave<'_>, Stop> {
-        let places = self.bundle_cost.of(request);
+        let items = request.inputs.len();
+        let places = match request.bundle {
+            Some(_) => bundle_places(items, self.bundle_cost),
+            None => 1,
+        };
         let in_doubt = || !request.repeatable() && self.health.doubted().is_some();
         loop {
-            self.sleep_until(self.health.held_until(), stops).await?;
             let alone = if in_doubt() {
+                self.sleep_until(self.pacer.held_until(), stops).await?;
                 self.until_well(stops).await?
             } else {
                 None
             };
-            let permit = until_stopped(stops, self.permits.acquire_many(places)).await?;
-            let permit = permit.map_err(|_| Stop::Shutdown)?;
-            let items = request.inputs.len();
-            let place = until_stopped(stops, self.pacer.acquire(items)).await?;
-            // Things may have changed while others were ahead.
-            let held = self.health.held_until() > Instant::now();
-            if !held && (alone.is_some() || !in_doubt()) {
-                return Ok(Leave {
-                    place,
-                    permit,
-                    alone,
-                });
+            let place = until_stopped(stops, self.pacer.acquire(items, places)).await?;
+            // Doubt may have arisen while others were ahead.
+            if alone.is_some() || !in_doubt() {
+                return Ok(Leave { place, alone });
             }
         }
     }
@@ -147,10 +142,8 @@ const NO_SUCH_ID: &str = "stoker-asks-whether-reads-are-answered";
 
 /// Leave to send one request.
 struct Leave<'s> {
-    /// A place on the wire.
+    /// Its places on the wire.
     place: Permit,
-    /// Places by its cost.
-    permit: SemaphorePermit<'s>,
     /// See [`Sender::until_well`].
     alone: Option<MutexGuard<'s, ()>>,
 }
@@ -175,6 +168,18 @@ fn get(path: &str) -> FhirRequest<'_> {
         prefer_minimal: false,
         if_none_exist: None,
     }
+}
+
+/// Places on the wire that a Bundle of the user's takes by its entries; the pacer has it take one at least, and not
+/// more than there are.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rounded down and saturated, as wanted"
+)]
+fn bundle_places(entries: usize, for_each: f64) -> usize {
+    (entries as f64 * for_each) as usize
 }
 
 async fn until_stopped<T>(stops: &Stops, wait: impl Future<Output = T>) -> Result<T, Stop> {
@@ -234,4 +239,23 @@ fn abandoned(request: &Request) -> Result<(Verdict, u32), Stop> {
     }
     let text = "the load was stopped before the server answered";
     Ok((Verdict::InDoubt(Refusal::new(0, text, Bytes::new())), 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_takes_places_by_its_entries() {
+        for (for_each, entries, expected) in [
+            (0.0, 500, 0),
+            (1.0, 7, 7),
+            (0.5, 7, 3),
+            (0.1, 7, 0),
+            (f64::MAX, 9, usize::MAX),
+        ] {
+            let places = bundle_places(entries, for_each);
+            assert_eq!(places, expected, "{for_each} × {entries}");
+        }
+    }
 }

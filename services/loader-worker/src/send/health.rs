@@ -16,7 +16,6 @@ pub(super) struct ServerHealth {
 #[derive(Debug)]
 struct State {
     last_good: Instant,
-    held_until: Instant,
     doubt: Option<Doubt>,
 }
 
@@ -37,7 +36,6 @@ impl Default for ServerHealth {
         Self {
             state: Mutex::new(State {
                 last_good: now,
-                held_until: now,
                 doubt: None,
             }),
             failing: AtomicUsize::new(0),
@@ -81,16 +79,6 @@ impl ServerHealth {
     /// See [`Doubt`]; none when the server is well as far as is known.
     pub(super) fn doubted(&self) -> Option<Doubt> {
         self.with(|state| state.doubt)
-    }
-
-    /// Asks everyone to wait.
-    pub(super) fn hold_for(&self, pause: Duration) {
-        self.with(|state| state.held_until = state.held_until.max(Instant::now() + pause));
-    }
-
-    /// Until when everyone waits; in the past when nobody does.
-    pub(super) fn held_until(&self) -> Instant {
-        self.with(|state| state.held_until)
     }
 
     /// Counts a request that meets errors of the server's own, until the answer is dropped.

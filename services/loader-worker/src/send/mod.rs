@@ -11,13 +11,12 @@ use rand::rngs::StdRng;
 use stoker_shared::fhir::FhirClient;
 use stoker_shared::pace::Pacer;
 use stoker_shared::retry::Backoff;
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 mod attempt;
 mod bisect;
-mod cost;
 mod course;
 mod health;
 mod keys;
@@ -30,7 +29,6 @@ use crate::input::Request;
 use crate::leases::LeaseEnd;
 use crate::outcome::Settled;
 use crate::stats::Stats;
-use cost::BundleCost;
 use course::Course;
 use health::ServerHealth;
 pub(crate) use keys::{Keys, Writes};
@@ -76,9 +74,8 @@ pub struct Stops {
 pub struct Sender {
     client: FhirClient,
     pacer: Pacer,
-    /// Places that Bundles of the user's take several of.
-    permits: Semaphore,
-    bundle_cost: BundleCost,
+    /// Places on the wire that a Bundle of the user's takes for each of its entries.
+    bundle_cost: f64,
     health: ServerHealth,
     /// Held by the one that asks whether the server is well again.
     asking: Mutex<()>,
@@ -89,11 +86,10 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Sends with `client` as many requests at a time as `pacer` finds best, `most` at most.
+    /// Sends with `client` as many requests at a time as `pacer` finds best.
     pub fn new(
         client: FhirClient,
         pacer: Pacer,
-        most: usize,
         patience: Patience,
         stats: Arc<Stats>,
         seed: u64,
@@ -101,8 +97,7 @@ impl Sender {
         Self {
             client,
             pacer,
-            permits: Semaphore::new(most),
-            bundle_cost: BundleCost::ONE,
+            bundle_cost: 0.0,
             health: ServerHealth::default(),
             asking: Mutex::default(),
             patience,
@@ -117,11 +112,11 @@ impl Sender {
         &self.pacer
     }
 
-    /// Has a Bundle of the user's take `factor` of the `places` there are for each of its entries: one at
-    /// least, all at most.
+    /// Has a Bundle of the user's take `factor` of the places on the wire for each of its entries, rounded down: one
+    /// at least, as many as there are at most.
     #[must_use]
-    pub fn with_bundle_cost(mut self, factor: f64, places: usize) -> Self {
-        self.bundle_cost = BundleCost::new(factor, places);
+    pub fn with_bundle_cost(mut self, factor: f64) -> Self {
+        self.bundle_cost = factor;
         self
     }
 
@@ -255,11 +250,6 @@ impl Sender {
         }
         self.ensure_patience(pending.since(), &again.why.text)?;
         let asked = again.pause.map(|p| p.min(self.patience.give_up_after));
-        if again.throttled
-            && let Some(asked) = asked
-        {
-            self.health.hold_for(asked);
-        }
         self.put_off(pending, asked, course).await;
         Ok(())
     }
