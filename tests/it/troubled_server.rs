@@ -301,6 +301,16 @@ async fn a_server_that_fails_at_everything_is_lost_and_rejects_nothing() {
 }
 
 #[tokio::test]
+async fn a_server_that_asks_to_come_back_next_century_is_lost() {
+    let next_century = status(429, Some(u32::MAX));
+    let sandbox = sandbox_with(vec![on("POST", u64::MAX, next_century)]).await;
+    let user = user_with_patients(true);
+    let (run, report) = load(&user, &sandbox, &["--give-up-after", "2s"]).await;
+    assert_eq!(run.code, 3, "{run:#?}");
+    assert_eq!(report["resources"]["rejected"], 0, "{report:#}");
+}
+
+#[tokio::test]
 async fn the_last_request_outlives_a_failover_of_the_servers_store() {
     let store_gone = FaultRule {
         path_contains: Some("Patient".to_owned()),

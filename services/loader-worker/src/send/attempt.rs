@@ -1,5 +1,7 @@
 //! One try of one request: when it may be sent, and what comes back.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use stoker_shared::fhir::{FhirError, FhirRequest, FhirResponse, Method};
 use stoker_shared::pace::{Answer, Permit};
@@ -45,7 +47,7 @@ impl Sender {
         } else if leaves_doubt(&verdict) {
             self.health.doubt(sent);
         }
-        match pace(&verdict) {
+        match pace(&verdict, self.patience.give_up_after) {
             Some(answer) => leave.place.done(answer),
             None => drop(leave.place),
         }
@@ -201,8 +203,9 @@ fn did_its_work(verdict: &Verdict) -> bool {
     }
 }
 
-/// What it tells of the server's pace, if anything.
-fn pace(verdict: &Verdict) -> Option<Answer> {
+/// What it tells of the server's pace, if anything. Nobody waits longer than `at_most`: then it is tried once more,
+/// before the server is given up.
+fn pace(verdict: &Verdict, at_most: Duration) -> Option<Answer> {
     let again = |answer: &EntryVerdict| match answer {
         EntryVerdict::Again { throttled, .. } => Some(*throttled),
         _ => None,
@@ -210,7 +213,7 @@ fn pace(verdict: &Verdict) -> Option<Answer> {
     Some(match verdict {
         Verdict::Stop(_) => return None,
         Verdict::Again(again) if again.throttled => Answer::Throttled {
-            retry_after: again.pause,
+            retry_after: again.pause.map(|pause| pause.min(at_most)),
         },
         Verdict::Again(_) | Verdict::InDoubt(_) => Answer::Failed,
         Verdict::Answered(answers) if answers.iter().any(|a| again(a) == Some(true)) => {
