@@ -135,6 +135,7 @@ impl ScanLoop<'_> {
     pub(crate) async fn keep_books(&self) -> Result<(), LedgerError> {
         while !self.shutdown.is_cancelled() {
             self.patiently(|| self.ledger.stop_silent_workers()).await?;
+            self.patiently(|| self.ledger.fold_sums()).await?;
             if let Some(counts) = self.patiently(|| self.ledger.unit_counts()).await? {
                 self.metrics.units(counts);
             }

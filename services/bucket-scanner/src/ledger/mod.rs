@@ -182,6 +182,11 @@ pub trait Ledger: Debug + Send + Sync + 'static {
     /// Died before: the leave expires. After: the source waits for a scanner.
     async fn leave_scan(&self, scan: &Scan) -> Result<(), LedgerError>;
 
+    /// Makes few rows of the many that the counts of jobs are kept in; looks at a job are quick for it.
+    ///
+    /// Died before: the next call does it. After: nothing is left to do. The counts are the same.
+    async fn fold_sums(&self) -> Result<(), LedgerError>;
+
     /// Units by state, for metrics.
     async fn unit_counts(&self) -> Result<UnitCounts, LedgerError>;
 

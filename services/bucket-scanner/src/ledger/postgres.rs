@@ -28,6 +28,15 @@ const BEGIN_BULK: &str = "BEGIN; SET LOCAL plan_cache_mode = auto";
 const KEEP_STATEMENTS: bool = true;
 const TABLES: &str = include_str!("../../migrations/postgres/0001_ledger.sql");
 const BULK: &str = include_str!("../../migrations/postgres/0006_bulk.sql");
+const JOB_SUMS: &str = include_str!("../../migrations/postgres/0008_job_sums.sql");
+/// Of a job with many kept differences makes few; what others add meanwhile stays as it is.
+const FOLD_SUMS: Option<&str> = Some(
+    "WITH gone AS (DELETE FROM job_sums WHERE job_id IN \
+         (SELECT job_id FROM job_sums GROUP BY job_id HAVING COUNT(*) > 1000) RETURNING *) \
+     INSERT INTO job_sums SELECT job_id, run, resource_type, SUM(objects), SUM(objects_done), \
+       SUM(requests), SUM(retries), SUM(bytes), SUM(bytes_done), SUM(created), SUM(updated), \
+       SUM(rejected), SUM(in_doubt) FROM gone GROUP BY job_id, run, resource_type",
+);
 const TABLE_EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM information_schema.tables \
      WHERE table_schema = current_schema() AND table_name = $1)";
 

@@ -31,6 +31,9 @@ const BEGIN_BULK: &str = BEGIN;
 const KEEP_STATEMENTS: bool = false;
 const TABLES: &str = include_str!("../../migrations/sqlite/0001_ledger.sql");
 const BULK: &str = include_str!("../../migrations/sqlite/0006_bulk.sql");
+const JOB_SUMS: &str = include_str!("../../migrations/sqlite/0008_job_sums.sql");
+/// They are counted, not kept.
+const FOLD_SUMS: Option<&str> = None;
 const TABLE_EXISTS: &str =
     "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1)";
 

@@ -12,6 +12,7 @@ use stoker_shared::retry::Retry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 
+use crate::look::{ask, execute};
 use crate::opening::{open, open_at_once};
 use crate::world::{Database, World, commit, count, key_of, object, outcome, start};
 
@@ -27,6 +28,24 @@ async fn a_schema_keeps_what_was_saved() {
     let job = world.job_over(&[object("/data/a.ndjson", 100)]).await;
     let again = open(&world.url).await.unwrap();
     assert_eq!(again.job(job).await.unwrap().run.unwrap().objects, 1);
+}
+
+#[tokio::test]
+async fn sums_of_many_rows_become_few_and_stay_the_same() {
+    let world = World::postgres().await;
+    let job = world.job_over(&[object("/data/a.ndjson", 100)]).await;
+    execute(
+        &world,
+        "INSERT INTO job_sums (job_id, run, requests) \
+         SELECT job_id, run, 1 FROM jobs, generate_series(1, 2000)",
+    )
+    .await;
+    let before = world.ledger.job(job).await.unwrap();
+    assert_eq!(before.run.as_ref().unwrap().requests, 2000);
+    world.ledger.fold_sums().await.unwrap();
+    assert_eq!(world.ledger.job(job).await.unwrap(), before);
+    let rows = "SELECT CAST(COUNT(*) AS TEXT) FROM job_sums";
+    assert_eq!(ask(&world, rows).await, "1");
 }
 
 #[tokio::test]

@@ -54,15 +54,18 @@ pub(super) async fn finish(
             ends.entry(unit.unit_id).or_insert((*finish, *unit));
         }
     }
+    let load_ids: BTreeSet<i64> = ends
+        .values()
+        .map(|(_, u)| u.resource_bundle_load_id)
+        .collect();
+    // First: of two units that finish at once, the later must see the earlier done; and a load must not
+    // change its run while its units are summed.
+    settle::lock_loads(conn, &load_ids).await?;
     end_units(
         conn,
         &ends.values().map(|(finish, _)| *finish).collect::<Vec<_>>(),
     )
     .await?;
-    let load_ids: BTreeSet<i64> = ends
-        .values()
-        .map(|(_, u)| u.resource_bundle_load_id)
-        .collect();
     let mut loads = end_loads(conn, now, &load_ids).await?;
     let job_ids: BTreeSet<i64> = admissions
         .iter()
@@ -121,7 +124,7 @@ async fn end_units(conn: &mut Conn, finishes: &[&Finish]) -> Result<(), LedgerEr
     settle::all_rows(ended, finishes.len())
 }
 
-/// Ends loads all of whose units are done; answers those.
+/// Ends loads, which are locked, all of whose units are done; answers those.
 async fn end_loads(
     conn: &mut Conn,
     now: NaiveDateTime,
@@ -130,8 +133,6 @@ async fn end_loads(
     if load_ids.is_empty() {
         return Ok(HashMap::new());
     }
-    // Locked first: of two units that finish at once, the later must see the earlier done.
-    settle::lock_loads(conn, load_ids).await?;
     let mut end = rows("id", &[ints(load_ids.iter().copied())]);
     end.push("UPDATE resource_bundle_loads AS l SET load_completed = ");
     end.push_bind(now);

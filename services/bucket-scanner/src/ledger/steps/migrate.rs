@@ -2,22 +2,25 @@
 
 use chrono::NaiveDateTime;
 
-use super::{BULK, Conn, JAVA, LedgerError, Place, TABLES, adopt};
+use super::{BULK, Conn, JAVA, JOB_SUMS, LedgerError, Place, TABLES, adopt};
 
 const RESOURCE_TYPES: &str = include_str!("../../../migrations/common/0002_resource_types.sql");
 const LISTED: &str = include_str!("../../../migrations/common/0003_listed.sql");
 const OPTIONS_WAVES_BEGUN: &str =
     include_str!("../../../migrations/common/0004_options_waves_begun.sql");
 const ADOPTED: &str = include_str!("../../../migrations/common/0005_adopted.sql");
+const JOB_SUMS_COUNTED: &str = include_str!("../../../migrations/common/0007_job_sums_counted.sql");
 
 /// By version, from 1.
-const SCRIPTS: [&str; 6] = [
+const SCRIPTS: [&str; 8] = [
     TABLES,
     RESOURCE_TYPES,
     LISTED,
     OPTIONS_WAVES_BEGUN,
     ADOPTED,
     BULK,
+    JOB_SUMS_COUNTED,
+    JOB_SUMS,
 ];
 
 /// What tables there are.

@@ -16,8 +16,8 @@ use stoker_shared::clock::SharedClock;
 use stoker_shared::retry::Backoff;
 
 use super::{
-    BEGIN, BEGIN_BULK, BEGIN_LOSABLE, BULK, Conn, Db, JAVA, KEEP_STATEMENTS, Pool, TABLE_EXISTS,
-    TABLES, rows,
+    BEGIN, BEGIN_BULK, BEGIN_LOSABLE, BULK, Conn, Db, FOLD_SUMS, JAVA, JOB_SUMS, KEEP_STATEMENTS,
+    Pool, TABLE_EXISTS, TABLES, rows,
 };
 use crate::ledger::error::LedgerError;
 use crate::ledger::explain::Place;
@@ -332,6 +332,10 @@ impl Ledger for SqlLedger {
 
     async fn stop_silent_workers(&self) -> Result<u64, LedgerError> {
         in_transaction!(self.writer, work::stop_silent)
+    }
+
+    async fn fold_sums(&self) -> Result<(), LedgerError> {
+        in_transaction!(self.writer, progress::fold)
     }
 
     async fn unit_counts(&self) -> Result<UnitCounts, LedgerError> {

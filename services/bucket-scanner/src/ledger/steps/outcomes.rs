@@ -36,9 +36,10 @@ pub(super) async fn commit(
     if taken.is_empty() {
         return Ok(answers);
     }
-    mark_done(conn, &marks).await?;
     let load_ids = taken.iter().map(|t| t.unit.resource_bundle_load_id);
+    // Before what is summed for them: a load must not change its run meanwhile.
     let objects = settle::lock_loads(conn, &load_ids.collect()).await?;
+    mark_done(conn, &marks).await?;
     add_requests(conn, &taken).await?;
     add_counts(conn, &taken).await?;
     records::add_created(conn, now, &objects, &taken).await?;

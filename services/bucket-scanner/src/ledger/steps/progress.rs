@@ -1,10 +1,12 @@
-//! How far jobs are, counted anew at every call: there is no second count that could differ.
+//! How far jobs are. SQLite counts at every look; PostgreSQL keeps the sums by triggers, in the transaction of
+//! whatever changes them (`migrations/postgres/0008_job_sums.sql`).
 
+use chrono::NaiveDateTime;
 use sqlx::FromRow;
 use stoker_proto::ledger::v1::{JobProgress, TypeCount};
 
 use super::jobs::JobRow;
-use super::{Conn, LedgerError, UnitCounts};
+use super::{Conn, FOLD_SUMS, LedgerError, UnitCounts};
 use crate::ledger::text::nat;
 
 /// Counts of the job's present run, and of its whole life.
@@ -13,22 +15,16 @@ pub(super) async fn of(
     job: &JobRow,
 ) -> Result<(JobProgress, JobProgress), LedgerError> {
     let (mut run, mut total) = (JobProgress::default(), JobProgress::default());
-    for row in loads(conn, job).await? {
-        row.add(&mut total);
-        if row.this_run == 1 {
-            row.add(&mut run);
+    for sums in sums(conn, job.job_id).await? {
+        sums.add(&mut total);
+        if sums.run == job.run {
+            sums.add(&mut run);
         }
     }
-    for row in units(conn, job).await? {
-        row.add(&mut total);
-        if row.this_run == 1 {
-            row.add(&mut run);
-        }
-    }
-    for row in counts(conn, job).await? {
-        row.add(&mut total);
-        if row.this_run == 1 {
-            row.add(&mut run);
+    for (of_run, objects) in parked(conn, job.job_id).await? {
+        total.objects_parked += nat(objects);
+        if of_run == job.run {
+            run.objects_parked += nat(objects);
         }
     }
     let issues = issues(conn, job.job_id).await?;
@@ -42,84 +38,42 @@ pub(super) async fn of(
     Ok((run, total))
 }
 
+/// Of the loads that count for a job.
 #[derive(Debug, FromRow)]
-struct LoadSums {
-    this_run: i64,
+struct Sums {
+    run: i64,
+    /// None: these are of no type.
+    resource_type: Option<String>,
     objects: i64,
-    done: i64,
+    objects_done: i64,
     requests: i64,
     retries: i64,
-}
-
-impl LoadSums {
-    fn add(&self, to: &mut JobProgress) {
-        to.objects += nat(self.objects);
-        to.objects_done += nat(self.done);
-        to.requests += nat(self.requests);
-        to.retries += nat(self.retries);
-    }
-}
-
-async fn loads(conn: &mut Conn, job: &JobRow) -> Result<Vec<LoadSums>, LedgerError> {
-    let sums = sqlx::query_as(
-        "SELECT CAST(CASE WHEN run = $2 THEN 1 ELSE 0 END AS BIGINT) AS this_run, \
-           COUNT(*) AS objects, COUNT(load_completed) AS done, \
-           CAST(SUM(requests) AS BIGINT) AS requests, CAST(SUM(retries) AS BIGINT) AS retries \
-         FROM resource_bundle_loads WHERE job_id = $1 AND latest GROUP BY 1",
-    );
-    Ok(sums.bind(job.job_id).bind(job.run).fetch_all(conn).await?)
-}
-
-#[derive(Debug, FromRow)]
-struct UnitSums {
-    this_run: i64,
-    parked: i64,
     bytes: i64,
     bytes_done: i64,
-}
-
-impl UnitSums {
-    fn add(&self, to: &mut JobProgress) {
-        to.objects_parked += nat(self.parked);
-        to.bytes += nat(self.bytes);
-        to.bytes_done += nat(self.bytes_done);
-    }
-}
-
-async fn units(conn: &mut Conn, job: &JobRow) -> Result<Vec<UnitSums>, LedgerError> {
-    let sums = sqlx::query_as(
-        "SELECT CAST(CASE WHEN l.run = $2 THEN 1 ELSE 0 END AS BIGINT) AS this_run, \
-           COUNT(DISTINCT CASE WHEN u.state = 'parked' THEN u.resource_bundle_load_id END) \
-             AS parked, \
-           CAST(SUM(u.range_end - u.range_start) AS BIGINT) AS bytes, \
-           CAST(SUM(CASE WHEN u.state = 'done' OR u.source_bytes > u.range_end - u.range_start \
-             THEN u.range_end - u.range_start ELSE u.source_bytes END) AS BIGINT) AS bytes_done \
-         FROM resource_bundle_loads l \
-         JOIN load_units u ON u.resource_bundle_load_id = l.resource_bundle_load_id \
-         WHERE l.job_id = $1 AND l.latest GROUP BY 1",
-    );
-    Ok(sums.bind(job.job_id).bind(job.run).fetch_all(conn).await?)
-}
-
-#[derive(Debug, FromRow)]
-struct CountSums {
-    this_run: i64,
-    resource_type: String,
     created: i64,
     updated: i64,
     rejected: i64,
     in_doubt: i64,
 }
 
-impl CountSums {
+impl Sums {
     fn add(&self, to: &mut JobProgress) {
-        let at = to
+        let Some(resource_type) = &self.resource_type else {
+            to.objects += nat(self.objects);
+            to.objects_done += nat(self.objects_done);
+            to.requests += nat(self.requests);
+            to.retries += nat(self.retries);
+            to.bytes += nat(self.bytes);
+            to.bytes_done += nat(self.bytes_done);
+            return;
+        };
+        let known = to
             .counts
             .iter()
-            .position(|c| c.resource_type == self.resource_type);
-        let at = at.unwrap_or_else(|| {
+            .position(|c| c.resource_type == *resource_type);
+        let at = known.unwrap_or_else(|| {
             to.counts.push(TypeCount {
-                resource_type: self.resource_type.clone(),
+                resource_type: resource_type.clone(),
                 ..TypeCount::default()
             });
             to.counts.len() - 1
@@ -133,18 +87,38 @@ impl CountSums {
     }
 }
 
-async fn counts(conn: &mut Conn, job: &JobRow) -> Result<Vec<CountSums>, LedgerError> {
+/// By run and type. A type of which nothing counts any more is not told.
+async fn sums(conn: &mut Conn, job_id: i64) -> Result<Vec<Sums>, LedgerError> {
     let sums = sqlx::query_as(
-        "SELECT CAST(CASE WHEN l.run = $2 THEN 1 ELSE 0 END AS BIGINT) AS this_run, \
-           c.resource_type, CAST(SUM(c.created) AS BIGINT) AS created, \
-           CAST(SUM(c.updated) AS BIGINT) AS updated, \
-           CAST(SUM(c.rejected) AS BIGINT) AS rejected, \
-           CAST(SUM(c.in_doubt) AS BIGINT) AS in_doubt \
-         FROM resource_bundle_loads l \
-         JOIN load_counts c ON c.resource_bundle_load_id = l.resource_bundle_load_id \
-         WHERE l.job_id = $1 AND l.latest GROUP BY 1, 2 ORDER BY 2",
+        "SELECT run, resource_type, CAST(SUM(objects) AS BIGINT) AS objects, \
+           CAST(SUM(objects_done) AS BIGINT) AS objects_done, \
+           CAST(SUM(requests) AS BIGINT) AS requests, CAST(SUM(retries) AS BIGINT) AS retries, \
+           CAST(SUM(bytes) AS BIGINT) AS bytes, CAST(SUM(bytes_done) AS BIGINT) AS bytes_done, \
+           CAST(SUM(created) AS BIGINT) AS created, CAST(SUM(updated) AS BIGINT) AS updated, \
+           CAST(SUM(rejected) AS BIGINT) AS rejected, CAST(SUM(in_doubt) AS BIGINT) AS in_doubt \
+         FROM job_sums WHERE job_id = $1 GROUP BY run, resource_type \
+         HAVING resource_type IS NULL OR SUM(created) <> 0 OR SUM(updated) <> 0 \
+           OR SUM(rejected) <> 0 OR SUM(in_doubt) <> 0 \
+         ORDER BY resource_type, run",
     );
-    Ok(sums.bind(job.job_id).bind(job.run).fetch_all(conn).await?)
+    Ok(sums.bind(job_id).fetch_all(conn).await?)
+}
+
+/// By run, objects of which a unit is set aside: few, which an index of their own finds.
+async fn parked(conn: &mut Conn, job_id: i64) -> Result<Vec<(i64, i64)>, LedgerError> {
+    let objects = sqlx::query_as(
+        "SELECT l.run, COUNT(DISTINCT u.resource_bundle_load_id) FROM load_units u \
+         JOIN resource_bundle_loads l ON l.resource_bundle_load_id = u.resource_bundle_load_id \
+         WHERE u.job_id = $1 AND u.state = 'parked' AND l.latest GROUP BY l.run",
+    );
+    Ok(objects.bind(job_id).fetch_all(conn).await?)
+}
+
+pub(super) async fn fold(conn: &mut Conn, _now: NaiveDateTime) -> Result<(), LedgerError> {
+    if let Some(fold) = FOLD_SUMS {
+        sqlx::query(fold).execute(conn).await?;
+    }
+    Ok(())
 }
 
 #[derive(Debug, FromRow)]
