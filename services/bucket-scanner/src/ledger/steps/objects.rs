@@ -237,20 +237,16 @@ async fn insert(
         file_types.push(object.file_type.spell()?);
         compressions.push(object.compression.spell()?);
     }
+    let [size, frames, etag, modified] = listed(objects.iter().map(|(_, o)| *o));
     let columns = [
         ints(objects.iter().map(|((path, _), _)| *path)),
         texts(objects.iter().map(|((_, name), _)| *name)),
-        ints(objects.iter().map(|(_, o)| int(o.size))),
+        size,
         texts(file_types),
         texts(compressions),
-        Column::Flags(objects.iter().map(|(_, o)| o.several_frames).collect()),
-        texts(objects.iter().map(|(_, o)| o.etag.as_str())),
-        Column::Times(
-            objects
-                .iter()
-                .map(|(_, o)| to_micros(o.last_modified))
-                .collect(),
-        ),
+        frames,
+        etag,
+        modified,
     ];
     let names = "path, name, size, file_type, compression, frames, etag, modified";
     let mut add = rows(names, &columns);
@@ -266,6 +262,16 @@ async fn insert(
     Ok(added.fetch_all(conn).await?)
 }
 
+/// Size, frames, etag and time of objects, as a listing shows them.
+fn listed<'o>(objects: impl Iterator<Item = &'o FoundObject> + Clone) -> [Column<'o>; 4] {
+    [
+        ints(objects.clone().map(|o| int(o.size))),
+        Column::Flags(objects.clone().map(|o| o.several_frames).collect()),
+        texts(objects.clone().map(|o| o.etag.as_str())),
+        Column::Times(objects.map(|o| to_micros(o.last_modified)).collect()),
+    ]
+}
+
 /// The objects have their next versions; what is unfinished of older ones will never be. Units first:
 /// so do workers, who go from a unit to its object.
 async fn change(
@@ -278,18 +284,14 @@ async fn change(
     }
     let ids = || ints(objects.iter().map(|(row, _)| row.known.resource_bundle_id));
     rescind(conn, ids()).await?;
+    let [size, frames, etag, modified] = listed(objects.iter().map(|(_, o)| *o));
     let columns = [
         ids(),
         ints(objects.iter().map(|(row, _)| row.known.version)),
-        ints(objects.iter().map(|(_, o)| int(o.size))),
-        Column::Flags(objects.iter().map(|(_, o)| o.several_frames).collect()),
-        texts(objects.iter().map(|(_, o)| o.etag.as_str())),
-        Column::Times(
-            objects
-                .iter()
-                .map(|(_, o)| to_micros(o.last_modified))
-                .collect(),
-        ),
+        size,
+        frames,
+        etag,
+        modified,
     ];
     let mut change = rows("id, seen, size, frames, tag, modified", &columns);
     change.push(

@@ -112,29 +112,49 @@ pub(super) async fn pick(
     wanted: &mut Wanted,
 ) -> Result<Vec<i64>, LedgerError> {
     let mut picked = Vec::new();
-    let Some(first) = waves::first(conn, job.job_id).await? else {
+    let Some(first) = job.first_wave() else {
         return Ok(picked);
     };
-    if job.unordered {
-        expired(conn, now, job.job_id, i64::MAX, wanted, &mut picked).await?;
-        let mut wave = Some(first);
-        while let Some(this) = wave.filter(|_| !wanted.is_met()) {
-            open(conn, now, job.job_id, this, wanted, &mut picked).await?;
-            wave = waves::next(conn, job.job_id, this).await?;
-        }
-    } else if first == 0 || job.listed {
-        expired(conn, now, job.job_id, first, wanted, &mut picked).await?;
-        open(conn, now, job.job_id, first, wanted, &mut picked).await?;
+    if !(job.unordered || first == 0 || job.listed) {
+        return Ok(picked);
+    }
+    let job_id = job.job_id;
+    if job.has_expired(now) {
+        let last_wave = if job.unordered { i64::MAX } else { first };
+        some(
+            conn,
+            now,
+            (job_id, Which::Expired(last_wave)),
+            wanted,
+            &mut picked,
+        )
+        .await?;
+    }
+    let mut wave = Some(first);
+    while let Some(this) = wave.filter(|_| !wanted.is_met()) {
+        some(conn, now, (job_id, Which::Open(this)), wanted, &mut picked).await?;
+        wave = if job.unordered {
+            waves::next(conn, job_id, this).await?
+        } else {
+            None
+        };
     }
     Ok(picked)
 }
 
-/// Units up to a wave whose lease has run out.
-async fn expired(
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    /// Whose lease has run out, up to this wave.
+    Expired(i64),
+    /// Of this wave.
+    Open(i64),
+}
+
+/// Such units of a job, of all types and places in turn.
+async fn some(
     conn: &mut Conn,
     now: NaiveDateTime,
-    job_id: i64,
-    last_wave: i64,
+    (job_id, which): (i64, Which),
     wanted: &mut Wanted,
     picked: &mut Vec<i64>,
 ) -> Result<(), LedgerError> {
@@ -143,84 +163,96 @@ async fn expired(
             let Some(part) = wanted.part(place, path) else {
                 continue;
             };
-            let units: Vec<(i64, i64, String)> = sqlx::query_as(concat!(
-                "SELECT unit_id, attempts, reason FROM load_units \
-                 WHERE job_id = $1 AND state = 'leased' AND lease_expiry <= $2 AND wave <= $3 \
-                   AND file_type = $4 AND bucket_path_id BETWEEN $5 AND $6 AND unit_id NOT IN (",
-                numbers_in!("$8"),
-                ") ORDER BY lease_expiry LIMIT $7",
-                skip_locked!()
-            ))
-            .bind(job_id)
-            .bind(now)
-            .bind(last_wave)
-            .bind(part.file_type)
-            .bind(part.path.0)
-            .bind(part.path.1)
-            .bind(part.room)
-            .bind(&wanted.held)
-            .fetch_all(&mut *conn)
-            .await?;
-            let before = picked.len();
-            keep_or_give_up(conn, now, units, picked).await?;
-            wanted.had(place, picked.len() - before);
-        }
-    }
-    Ok(())
-}
-
-/// Units with attempts left go on; others are set aside with their last reason.
-async fn keep_or_give_up(
-    conn: &mut Conn,
-    now: NaiveDateTime,
-    units: Vec<(i64, i64, String)>,
-    picked: &mut Vec<i64>,
-) -> Result<(), LedgerError> {
-    for (unit_id, attempts, reason) in units {
-        if nat32(attempts) < MAX_ATTEMPTS {
-            picked.push(unit_id);
-        } else {
-            settle::give_up(conn, now, unit_id, &reason).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Open units of a wave. Such a unit is held by nobody, whatever a worker believed when it asked.
-async fn open(
-    conn: &mut Conn,
-    now: NaiveDateTime,
-    job_id: i64,
-    wave: i64,
-    wanted: &mut Wanted,
-    picked: &mut Vec<i64>,
-) -> Result<(), LedgerError> {
-    for place in 0..wanted.types.len() {
-        for path in 0..wanted.paths.len() {
-            let Some(part) = wanted.part(place, path) else {
-                continue;
+            let units = match which {
+                Which::Expired(wave) => {
+                    let units = expired(conn, now, (job_id, wave), &part, &wanted.held).await?;
+                    with_attempts_left(conn, now, units).await?
+                }
+                Which::Open(wave) => open(conn, now, (job_id, wave), &part).await?,
             };
-            let units: Vec<i64> = sqlx::query_scalar(concat!(
-                "SELECT unit_id FROM load_units \
-                 WHERE job_id = $1 AND state = 'open' AND not_before <= $2 AND wave = $3 \
-                   AND file_type = $4 AND bucket_path_id BETWEEN $5 AND $6 \
-                 ORDER BY not_before, unit_id LIMIT $7",
-                skip_locked!()
-            ))
-            .bind(job_id)
-            .bind(now)
-            .bind(wave)
-            .bind(part.file_type)
-            .bind(part.path.0)
-            .bind(part.path.1)
-            .bind(part.room)
-            .fetch_all(&mut *conn)
-            .await?;
             wanted.had(place, units.len());
             picked.extend(units);
         }
     }
     Ok(())
+}
+
+macro_rules! units_where {
+    ($columns:literal, $condition:expr, $order:literal) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM load_units WHERE job_id = $1 AND file_type = $4 \
+               AND bucket_path_id BETWEEN $5 AND $6 AND ",
+            $condition,
+            " ORDER BY ",
+            $order,
+            " LIMIT $7",
+            skip_locked!()
+        )
+    };
+}
+
+/// With their attempts and last reasons.
+async fn expired(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    (job_id, last_wave): (i64, i64),
+    part: &Part,
+    held: &str,
+) -> Result<Vec<(i64, i64, String)>, LedgerError> {
+    let find = sqlx::query_as(units_where!(
+        "unit_id, attempts, reason",
+        concat!(
+            "state = 'leased' AND lease_expiry <= $2 AND wave <= $3 AND unit_id NOT IN (",
+            numbers_in!("$8"),
+            ")"
+        ),
+        "lease_expiry"
+    ));
+    let find = find.bind(job_id).bind(now).bind(last_wave);
+    let find = find
+        .bind(part.file_type)
+        .bind(part.path.0)
+        .bind(part.path.1);
+    Ok(find.bind(part.room).bind(held).fetch_all(conn).await?)
+}
+
+/// Such a unit is held by nobody, whatever a worker believed when it asked.
+async fn open(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    (job_id, wave): (i64, i64),
+    part: &Part,
+) -> Result<Vec<i64>, LedgerError> {
+    let find = sqlx::query_scalar(units_where!(
+        "unit_id",
+        "state = 'open' AND not_before <= $2 AND wave = $3",
+        "not_before, unit_id"
+    ));
+    let find = find.bind(job_id).bind(now).bind(wave);
+    let find = find
+        .bind(part.file_type)
+        .bind(part.path.0)
+        .bind(part.path.1);
+    Ok(find.bind(part.room).fetch_all(conn).await?)
+}
+
+/// Units with attempts left; others are set aside with their last reason.
+async fn with_attempts_left(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    units: Vec<(i64, i64, String)>,
+) -> Result<Vec<i64>, LedgerError> {
+    let mut left = Vec::with_capacity(units.len());
+    for (unit_id, attempts, reason) in units {
+        if nat32(attempts) < MAX_ATTEMPTS {
+            left.push(unit_id);
+        } else {
+            settle::give_up(conn, now, unit_id, &reason).await?;
+        }
+    }
+    Ok(left)
 }
 
 /// What one statement asks for.

@@ -91,8 +91,12 @@ async fn note_start(
     worker_id: i64,
     units: &[UnitRow],
 ) -> Result<(), LedgerError> {
-    let loads = ints(units.iter().map(|unit| unit.resource_bundle_load_id));
-    let mut start = rows("id", &[loads]);
+    let fresh = units.iter().filter(|unit| unit.fresh);
+    let loads: Vec<i64> = fresh.map(|unit| unit.resource_bundle_load_id).collect();
+    if loads.is_empty() {
+        return Ok(());
+    }
+    let mut start = rows("id", &[ints(loads)]);
     start.push("UPDATE resource_bundle_loads SET load_started = ");
     start.push_bind(now).push(", loader_instance_id = ");
     start.push_bind(worker_id);
@@ -136,6 +140,8 @@ pub(super) struct UnitRow {
     pub(super) begun_ranges: String,
     pub(super) told_ranges: String,
     attempts: i64,
+    /// Its load was never leased before.
+    fresh: bool,
     /// It is of the object's present content, and of the load that counts for the job.
     current: bool,
     version: i64,
@@ -156,6 +162,7 @@ async fn read_units(conn: &mut Conn, unit_ids: &[i64]) -> Result<Vec<UnitRow>, L
     find.push(
         "SELECT u.unit_id, u.resource_bundle_load_id, u.range_start, u.range_end, u.done_ranges, \
            u.begun_ranges, u.told_ranges, u.attempts, \
+           (l.load_started IS NULL) AS fresh, \
            (l.latest AND l.version >= b.content_version) AS current, l.version, \
            p.bucket_name, p.bucket_path, b.object_name, b.object_size, b.file_type, \
            b.compression, b.etag, b.last_modified \

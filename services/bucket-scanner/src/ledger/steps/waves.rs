@@ -5,19 +5,7 @@ use std::collections::BTreeSet;
 use super::{Conn, KEEP_STATEMENTS, LedgerError, rows};
 use crate::ledger::rows::ints;
 
-/// The lowest wave of which a unit is open or leased. One statement: a unit that goes from one state
-/// to the other meanwhile is seen in either.
-pub(super) async fn first(conn: &mut Conn, job_id: i64) -> Result<Option<i64>, LedgerError> {
-    let find = sqlx::query_as(
-        "SELECT \
-           (SELECT MIN(wave) FROM load_units WHERE job_id = $1 AND state = 'open') AS open, \
-           (SELECT MIN(wave) FROM load_units WHERE job_id = $1 AND state = 'leased') AS leased",
-    );
-    let (open, leased): (Option<i64>, Option<i64>) = find.bind(job_id).fetch_one(conn).await?;
-    Ok(open.into_iter().chain(leased).min())
-}
-
-/// The next one with an open unit.
+/// The next wave with an open unit.
 pub(super) async fn next(
     conn: &mut Conn,
     job_id: i64,

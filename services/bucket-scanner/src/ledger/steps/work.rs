@@ -71,15 +71,11 @@ fn unknown(worker_id: i64) -> LedgerError {
 }
 
 /// A worker that outlived the ledger it registered at is told so before it is given units.
-async fn is_known(conn: &mut Conn, worker_id: i64) -> Result<(), LedgerError> {
+async fn is_known(conn: &mut Conn, worker_id: i64) -> Result<bool, LedgerError> {
     let known = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM loader_instances WHERE loader_instance_id = $1)",
     );
-    if known.bind(worker_id).fetch_one(conn).await? {
-        Ok(())
-    } else {
-        Err(unknown(worker_id))
-    }
+    Ok(known.bind(worker_id).fetch_one(conn).await?)
 }
 
 /// Answers the units, and jobs that may be over.
@@ -89,10 +85,16 @@ pub(super) async fn lease(
     length: TimeDelta,
     request: &LeaseUnitsRequest,
 ) -> Result<(Vec<Unit>, Vec<i64>), LedgerError> {
-    is_known(conn, request.worker_id).await?;
+    let jobs = leasable_jobs(conn, request.worker_id).await?;
+    let worker_is_known = match jobs.first() {
+        Some(job) => job.worker_is_known,
+        None => is_known(conn, request.worker_id).await?,
+    };
+    if !worker_is_known {
+        return Err(unknown(request.worker_id));
+    }
     let mut units = Vec::new();
     let mut wanted = Wanted::by(conn, request).await?;
-    let jobs = leasable_jobs(conn).await?;
     for job in &jobs {
         let meant = request.job_ids.is_empty() || request.job_ids.contains(&job.job_id);
         let reachable = job.reach.is_empty() || request.reaches.contains(&job.reach);
@@ -136,22 +138,50 @@ pub(super) struct LeasableJob {
     pub(super) unordered: bool,
     /// Its source was listed to the end in this run.
     pub(super) listed: bool,
+    /// The lowest wave of its open units, and of its leased ones.
+    first_open: Option<i64>,
+    first_leased: Option<i64>,
+    /// When the first of its leases runs out.
+    first_expiry: Option<NaiveDateTime>,
+    /// The worker that asks is.
+    worker_is_known: bool,
+}
+
+impl LeasableJob {
+    /// The lowest wave of which a unit is open or leased.
+    pub(super) fn first_wave(&self) -> Option<i64> {
+        self.first_open.into_iter().chain(self.first_leased).min()
+    }
+
+    pub(super) fn has_expired(&self, now: NaiveDateTime) -> bool {
+        self.first_expiry.is_some_and(|expiry| expiry <= now)
+    }
 }
 
 /// Beyond so many, two jobs have equally many units at work.
 const MOST_COUNTED: i64 = 1000;
 
-/// Running jobs, those with the fewest units at work first: a big job does not hold up a small one.
-async fn leasable_jobs(conn: &mut Conn) -> Result<Vec<LeasableJob>, LedgerError> {
+/// Running jobs, those with the fewest units at work first: a big job does not hold up a small one. All of
+/// one statement: a unit that goes from open to leased meanwhile is seen in either.
+async fn leasable_jobs(conn: &mut Conn, worker_id: i64) -> Result<Vec<LeasableJob>, LedgerError> {
     let jobs = sqlx::query_as(
         "SELECT j.job_id, s.uri, s.reach, j.base_url, j.tenant, j.interaction, \
-           j.unordered, (j.state = 'loading' OR j.listed_run = j.run) AS listed \
+           j.unordered, (j.state = 'loading' OR j.listed_run = j.run) AS listed, \
+           (SELECT MIN(u.wave) FROM load_units u \
+             WHERE u.job_id = j.job_id AND u.state = 'open') AS first_open, \
+           (SELECT MIN(u.wave) FROM load_units u \
+             WHERE u.job_id = j.job_id AND u.state = 'leased') AS first_leased, \
+           (SELECT MIN(u.lease_expiry) FROM load_units u \
+             WHERE u.job_id = j.job_id AND u.state = 'leased') AS first_expiry, \
+           EXISTS (SELECT 1 FROM loader_instances \
+             WHERE loader_instance_id = $2) AS worker_is_known \
          FROM jobs j JOIN sources s ON s.source_id = j.source_id \
          WHERE j.state IN ('scanning', 'loading') \
          ORDER BY (SELECT COUNT(*) FROM (SELECT 1 FROM load_units u \
            WHERE u.job_id = j.job_id AND u.state = 'leased' LIMIT $1) AS at_work), j.job_id",
     );
-    Ok(jobs.bind(MOST_COUNTED).fetch_all(conn).await?)
+    let jobs = jobs.bind(MOST_COUNTED).bind(worker_id);
+    Ok(jobs.fetch_all(conn).await?)
 }
 
 pub(super) fn parse_ranges(text: &str) -> Result<RangeSet, LedgerError> {
