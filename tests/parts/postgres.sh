@@ -63,6 +63,7 @@ unix_socket_directories = '$home'
 max_connections = 200
 shared_buffers = 128MB
 fsync = ${STOKER_POSTGRES_FSYNC:-off}
+${STOKER_POSTGRES_SETTINGS:-}
 CONF
   server pg_ctl -w -s -D "$data" -l "$log" start || {
     tail -n 20 "$log" >&2

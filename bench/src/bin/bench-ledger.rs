@@ -59,10 +59,11 @@ async fn measure(args: &Args, database: &Database) -> anyhow::Result<Figures> {
     figures.add("register_objects_per_s", objects / seconds);
 
     let workers = Workers::of(scanning.ledger.clone(), job_id).await?;
+    alone(args, &workers, &mut figures).await?;
     leases(args, &workers, &mut figures).await?;
     commits(args, &workers, &mut figures).await?;
     let mut asked = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..25 {
         let begun = Instant::now();
         scanning.ledger.job(job_id).await?;
         asked.push(millis(begun.elapsed()));
@@ -72,14 +73,22 @@ async fn measure(args: &Args, database: &Database) -> anyhow::Result<Figures> {
     Ok(figures)
 }
 
+/// One caller: what a call takes while nobody else wants the processors.
+async fn alone(args: &Args, workers: &Workers, figures: &mut Figures) -> anyhow::Result<()> {
+    let took = workers.turn_over(1, args.units / 2).await?;
+    figures.add("lease_alone_p50_ms", percentile(&took, 50));
+    figures.add("lease_alone_p99_ms", percentile(&took, 99));
+    Ok(())
+}
+
+/// As many callers as there can be, each at it without a pause: the database is at its limit.
 async fn leases(args: &Args, workers: &Workers, figures: &mut Figures) -> anyhow::Result<()> {
     let begun = Instant::now();
     let took = workers.turn_over(args.callers, args.units).await?;
     let units = f64::from(args.units);
     figures.add("units_per_s", units / begun.elapsed().as_secs_f64());
-    let rank = |percent: usize| took.get(took.len() * percent / 100).copied();
-    figures.add("lease_p50_ms", millis(rank(50).unwrap_or_default()));
-    figures.add("lease_p99_ms", millis(rank(99).unwrap_or_default()));
+    figures.add("lease_saturated_p50_ms", percentile(&took, 50));
+    figures.add("lease_saturated_p99_ms", percentile(&took, 99));
     Ok(())
 }
 
@@ -91,6 +100,12 @@ async fn commits(args: &Args, workers: &Workers, figures: &mut Figures) -> anyho
     let creating = workers.commit(args.committers, 3200, 100).await?;
     figures.add("created_rows_per_s", creating * 100.0);
     Ok(())
+}
+
+/// In milliseconds.
+fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+    let found = sorted.get(sorted.len() * percent / 100).copied();
+    millis(found.unwrap_or_default())
 }
 
 fn millis(time: Duration) -> f64 {
