@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use bucket_scanner::Scanner;
 use bucket_scanner::ledger::LedgerUrl;
 use stoker_proto::ledger::v1::job_service_client::JobServiceClient;
 use stoker_shared::clock::SystemClock;
+use stoker_shared::config::{self, Load};
 use stoker_shared::grpc::{self, Channel, GrpcConfig};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+
+use crate::Global;
 
 /// A lease outlives its holder by this much at most: short, since a command that was killed is started
 /// again soon, and the ledger is in the same process.
@@ -172,6 +175,47 @@ impl Embedded {
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         // What is committed is durable; a call that hangs need not be waited for.
         let _ = tokio::time::timeout(Duration::from_secs(2), ended).await;
+    }
+}
+
+/// A ledger that an earlier command wrote, opened for somebody who makes none.
+#[derive(Debug)]
+pub enum Existing {
+    /// Served.
+    Open(Embedded),
+    /// The ledger "none": nothing is kept.
+    NoneKept,
+    /// The user's own, which no load has made yet.
+    NotYet,
+}
+
+impl Existing {
+    /// The ledger that the flags and the configuration name. Fails where one is named that is not there.
+    pub async fn of(ledger: &LedgerArgs, global: &Global) -> anyhow::Result<Self> {
+        let section = Load {
+            file: global.config.clone(),
+            ..Load::section("bucket-scanner")
+        };
+        let mut scanner: bucket_scanner::Config = config::load(&section)?;
+        let url = ledger.url_or(&scanner)?;
+        let is_the_users_own = ledger.ledger.is_none() && scanner.ledger.is_none();
+        match &url {
+            LedgerUrl::Memory => return Ok(Self::NoneKept),
+            // Opening it would make it.
+            LedgerUrl::Sqlite(path) if path.try_exists().is_ok_and(|there| !there) => {
+                if is_the_users_own {
+                    return Ok(Self::NotYet);
+                }
+                bail!(
+                    "{}: there is no ledger; check the path, or load something with it first",
+                    path.display()
+                );
+            }
+            _ => {}
+        }
+        scanner.ledger = Some(url);
+        scanner.sources.clear();
+        Ok(Self::Open(Embedded::answer(scanner).await?))
     }
 }
 

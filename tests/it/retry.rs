@@ -71,6 +71,16 @@ fn bundle(kind: &str, entries: &[String]) -> String {
     format!("{{\"resourceType\":\"Bundle\",\"type\":\"{kind}\",\n\"entry\":[{entries}]}}")
 }
 
+/// What a job's ledger still lists, and counts as rejected or in doubt.
+async fn listed(user: &Stoker, job: &str) -> (usize, u64) {
+    let errors = run(user, &["jobs", "errors", job, "--json"]).await;
+    let shown = run(user, &["jobs", "show", job, "--json"]).await;
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    let total = &shown["total"];
+    let sum = ["rejected", "in_doubt"].map(|name| total[name].as_u64().unwrap());
+    (errors.stdout.lines().count(), sum.iter().sum())
+}
+
 /// Puts inputs of every kind into a folder, ten of which will not be taken.
 fn write_inputs(folder: &std::path::Path) {
     let line = |id: &str, name: &str| {
@@ -129,6 +139,8 @@ async fn what_was_refused_arrives_byte_for_byte_once_the_fault_is_gone() {
         inputs.map(|l| l["input"].to_string()).collect()
     };
     assert_eq!(inputs(&lines(&path)), inputs(&before));
+    assert_eq!(said["settled"], 1, "{said:#}");
+    assert_eq!(listed(&user, "1").await, (9, 9));
 
     // The fault is gone, and the person has mended the line that was no JSON.
     sandbox.faults().clear();
@@ -150,6 +162,10 @@ async fn what_was_refused_arrives_byte_for_byte_once_the_fault_is_gone() {
         .filter(|n| n.to_string_lossy().starts_with("rejected."))
         .collect();
     assert_eq!(beside, ["rejected.ndjson"], "no journal is left");
+    assert_eq!(listed(&user, "1").await, (0, 0));
+    let nothing = run(&user, &["jobs", "retry", "1", "--json"]).await;
+    let nothing: Value = serde_json::from_str(&nothing.stdout).unwrap();
+    assert_eq!(nothing["inputs"], 0, "{nothing:#}");
 
     assert_eq!(sandbox.resources("Basic").len(), 1);
     assert_eq!(sandbox.resources("Observation").len(), 2);
@@ -196,11 +212,104 @@ async fn a_retry_that_is_killed_goes_on_without_doubling() {
     }
     assert_eq!(sandbox.resources("Basic").len(), 20);
     assert_eq!(lines(&path).len(), 40, "the file is whole until the end");
+    assert_eq!(listed(&user, "1").await, (40, 40));
     sandbox.faults().clear();
     let last = run(&user, &retry).await;
     assert_eq!(last.code, 0, "{last:#?}");
     assert_eq!(sandbox.resources("Basic").len(), 40);
     assert_eq!(fs::read_to_string(&path).unwrap(), "");
+    assert_eq!(
+        listed(&user, "1").await,
+        (0, 0),
+        "of those before the kill too"
+    );
+}
+
+#[tokio::test]
+async fn a_ledger_that_does_not_know_the_inputs_is_not_told() {
+    let (sandbox, other) = (
+        sandbox_with(vec![refuses_poison()]).await,
+        sandbox_with(vec![]).await,
+    );
+    let user = Stoker::new().unwrap();
+    let patient = |n| {
+        format!(
+            "{{\"resourceType\":\"Patient\",\"id\":\"p{n}\",\"name\":[{{\"text\":\"poison\"}}]}}\n"
+        )
+    };
+    fs::write(
+        user.home().join("p.ndjson"),
+        (0..3).map(patient).collect::<String>(),
+    )
+    .unwrap();
+    let base = sandbox.base_url();
+    let load = run(&user, &["load", "p.ndjson", "--to", &base]).await;
+    assert_eq!(load.code, 2, "{load:#?}");
+    let path = export(&user, "1").await;
+    let whole = fs::read_to_string(&path).unwrap();
+
+    // Another server has them now; this one, which the job loads into, still lacks them.
+    let elsewhere = ["retry", "rejected.ndjson", "--to", &other.base_url()];
+    let sent = run(&user, &elsewhere).await;
+    assert_eq!(sent.code, 0, "{sent:#?}");
+    assert!(
+        sent.stderr.contains("3 that were taken are not struck"),
+        "{sent:#?}"
+    );
+    assert!(sent.stderr.contains(&base), "{sent:#?}");
+    assert_eq!(listed(&user, "1").await, (3, 3));
+
+    // A line of an older file names no time, one of another ledger another.
+    sandbox.faults().clear();
+    let mut old: Vec<Value> = whole
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    old[0].as_object_mut().unwrap().remove("time");
+    old[1]["time"] = json!("2001-02-03T04:05:06Z");
+    let text: Vec<String> = old.iter().map(Value::to_string).collect();
+    fs::write(&path, text.join("\n")).unwrap();
+    let sent = run(
+        &user,
+        &["retry", "rejected.ndjson", "--to", &base, "--json"],
+    )
+    .await;
+    assert_eq!(sent.code, 0, "{sent:#?}");
+    let said: Value = serde_json::from_str(&sent.stdout).unwrap();
+    let numbers = ["taken", "settled", "untold"].map(|name| said[name].as_u64().unwrap());
+    assert_eq!(numbers, [3, 1, 2], "{said:#}");
+    assert_eq!(said["notes"].as_array().unwrap().len(), 2, "{said:#}");
+    assert_eq!(listed(&user, "1").await, (2, 2));
+
+    // A ledger that is away is noticed before anything is sent; without one a retry works too.
+    fs::write(&path, &whole).unwrap();
+    let before = sandbox.stats().requests;
+    let away = [
+        "retry",
+        "rejected.ndjson",
+        "--to",
+        &base,
+        "--ledger",
+        "sqlite:no.sqlite",
+    ];
+    let away = run(&user, &away).await;
+    assert_eq!(
+        (away.code, away.stderr.contains("no.sqlite")),
+        (1, true),
+        "{away:#?}"
+    );
+    assert_eq!(sandbox.stats().requests, before);
+    let without = [
+        "retry",
+        "rejected.ndjson",
+        "--to",
+        &base,
+        "--ledger",
+        "none",
+    ];
+    let without = run(&user, &without).await;
+    assert_eq!(without.code, 0, "{without:#?}");
+    assert!(without.stderr.contains("no ledger to tell"), "{without:#?}");
 }
 
 #[tokio::test]
@@ -211,6 +320,8 @@ async fn what_is_no_quarantine_is_refused_by_name() {
     let nothing = run(&user, &["retry", "none.ndjson", "--to", &base]).await;
     assert_eq!(nothing.code, 1, "{nothing:#?}");
     assert!(nothing.stderr.contains("none.ndjson"), "{nothing:#?}");
+    let what_to_do = "stoker jobs errors N --inputs --json";
+    assert!(nothing.stderr.contains(what_to_do), "{nothing:#?}");
     fs::write(
         user.home().join("p.ndjson"),
         "{\"resourceType\":\"Patient\"}\n",

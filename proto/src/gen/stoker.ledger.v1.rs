@@ -1463,6 +1463,37 @@ pub struct RetryJobResponse {
     #[prost(uint64, tag = "2")]
     pub units: u64,
 }
+/// See JobService.SettleErrors.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SettleErrorsRequest {
+    /// Whose errors.
+    #[prost(int64, tag = "1")]
+    pub job_id: i64,
+    /// What took the inputs; must be the job's own target.
+    #[prost(message, optional, tag = "2")]
+    pub target: ::core::option::Option<super::super::common::v1::Target>,
+    /// At most 10 000.
+    #[prost(message, repeated, tag = "3")]
+    pub errors: ::prost::alloc::vec::Vec<SettledError>,
+}
+/// An error whose input was taken. Another ledger may have given the same id; hardly at the same time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SettledError {
+    /// LoadError.error_id.
+    #[prost(int64, tag = "1")]
+    pub error_id: i64,
+    /// LoadError.time.
+    #[prost(message, optional, tag = "2")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// See JobService.SettleErrors.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SettleErrorsResponse {
+    /// Errors that were listed and are no longer, with their bytes. Counts of rejected and doubtful inputs are
+    /// lower by as many; those of created and updated ones stay, they are what the job itself loaded.
+    #[prost(uint64, tag = "1")]
+    pub settled: u64,
+}
 /// See JobService.CancelJob.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CancelJobRequest {
@@ -1835,6 +1866,31 @@ pub mod job_service_client {
                 .insert(GrpcMethod::new("stoker.ledger.v1.JobService", "RetryJob"));
             self.inner.unary(req, path, codec).await
         }
+        /// Strikes rejected and doubtful inputs that the target has since taken from somebody else than a worker.
+        pub async fn settle_errors(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SettleErrorsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SettleErrorsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stoker.ledger.v1.JobService/SettleErrors",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stoker.ledger.v1.JobService", "SettleErrors"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Ends a job: its leases are rescinded, what is committed stays.
         pub async fn cancel_job(
             &mut self,
@@ -1960,6 +2016,14 @@ pub mod job_service_server {
             request: tonic::Request<super::RetryJobRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RetryJobResponse>,
+            tonic::Status,
+        >;
+        /// Strikes rejected and doubtful inputs that the target has since taken from somebody else than a worker.
+        async fn settle_errors(
+            &self,
+            request: tonic::Request<super::SettleErrorsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SettleErrorsResponse>,
             tonic::Status,
         >;
         /// Ends a job: its leases are rescinded, what is committed stays.
@@ -2359,6 +2423,51 @@ pub mod job_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RetryJobSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/stoker.ledger.v1.JobService/SettleErrors" => {
+                    #[allow(non_camel_case_types)]
+                    struct SettleErrorsSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::UnaryService<super::SettleErrorsRequest>
+                    for SettleErrorsSvc<T> {
+                        type Response = super::SettleErrorsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SettleErrorsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::settle_errors(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SettleErrorsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -2,6 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, SecondsFormat};
+use prost_types::Timestamp;
 use serde_json::{Value, json};
 use stoker_proto::common::v1::Interaction;
 use stoker_proto::ledger::v1::{
@@ -91,6 +93,13 @@ fn error_text(error: &LoadError, input: Option<&[u8]>) -> String {
     )
 }
 
+/// So that it can be read back whole: `stoker retry` names the error to the ledger by it.
+fn written(time: &Timestamp) -> Option<String> {
+    let nanos = u32::try_from(time.nanos).ok()?;
+    let time = DateTime::from_timestamp(time.seconds, nanos)?;
+    Some(time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+}
+
 fn error_to_json(error: &LoadError, input: Option<&[u8]>) -> Value {
     let place = error.position.unwrap_or_default();
     let mut value = json!({
@@ -98,6 +107,7 @@ fn error_to_json(error: &LoadError, input: Option<&[u8]>) -> Value {
         "file": error.key, "version": error.version,
         "resource_type": error.resource_type, "http_status": error.http_status,
         "reason": error.error_text,
+        "time": error.time.map(|t| written(&t)),
         "operation_outcome": serde_json::from_slice::<Value>(&error.operation_outcome).ok(),
     });
     if error.position.is_some() {

@@ -1,21 +1,18 @@
 //! `stoker jobs`: what the ledger knows.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use bucket_scanner::ledger::LedgerUrl;
 use serde_json::{Value, json};
 use stoker_proto::ledger::v1::job_service_client::JobServiceClient;
 use stoker_proto::ledger::v1::{
     CancelJobRequest, GetJobRequest, Job, ListJobsRequest, RetryJobRequest,
 };
-use stoker_shared::config::{self, Load};
 use stoker_shared::grpc::{self, Channel};
 use tonic::Code;
 
 use crate::Global;
-use crate::embedded::{Embedded, LedgerArgs};
+use crate::embedded::{Existing, LedgerArgs};
 use crate::output::Output;
 use crate::server_args::ServerArgs;
 
@@ -177,43 +174,19 @@ async fn open_and_ask(
     global: &Global,
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
-    let section = Load {
-        file: global.config.clone(),
-        ..Load::section("bucket-scanner")
-    };
-    let mut scanner: bucket_scanner::Config = config::load(&section)?;
-    let url = ledger.url_or(&scanner)?;
-    let is_the_users_own = ledger.ledger.is_none() && scanner.ledger.is_none();
-    match &url {
-        LedgerUrl::Memory => bail!(
+    let embedded = match Existing::of(ledger, global).await? {
+        Existing::Open(embedded) => embedded,
+        Existing::NoneKept => bail!(
             "the ledger \"none\" is gone with the load that made it; give the --ledger that a load wrote"
         ),
-        // Opening it would make it.
-        LedgerUrl::Sqlite(path) if path.try_exists().is_ok_and(|there| !there) => {
-            return without_ledger(path, is_the_users_own, &command, output);
-        }
-        _ => {}
-    }
-    scanner.ledger = Some(url);
-    scanner.sources.clear();
-    let embedded = Embedded::answer(scanner).await?;
+        Existing::NotYet => return without_ledger(&command, output),
+    };
     let result = ask(embedded.jobs(), command, output).await;
     embedded.stop().await;
     result
 }
 
-fn without_ledger(
-    path: &Path,
-    is_the_users_own: bool,
-    command: &JobsCommand,
-    output: &Output,
-) -> anyhow::Result<ExitCode> {
-    if !is_the_users_own {
-        bail!(
-            "{}: there is no ledger; check the path, or load something with it first",
-            path.display()
-        );
-    }
+fn without_ledger(command: &JobsCommand, output: &Output) -> anyhow::Result<ExitCode> {
     let Some(id) = command.id() else {
         output.result(&json!([]), || NOTHING_YET.to_owned())?;
         return Ok(ExitCode::SUCCESS);

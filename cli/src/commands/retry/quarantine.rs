@@ -1,13 +1,16 @@
 //! Rejected inputs as `stoker jobs errors --inputs --json` writes them, and what becomes of them.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use loader_worker::outcome::{Fate, Refusal};
 use loader_worker::resend::Resent;
 use serde::Deserialize;
@@ -20,6 +23,14 @@ use super::journal::Journal;
 /// One line: an error with its input.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Line(pub(super) Map<String, Value>);
+
+/// See [`Line::name`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Name {
+    pub(super) job_id: i64,
+    pub(super) error_id: i64,
+    pub(super) time: DateTime<Utc>,
+}
 
 /// Lines that are sent together: one, or entries of one Bundle, which may refer to each other.
 #[derive(Debug)]
@@ -45,6 +56,17 @@ impl Line {
         let names = ["error_id", "version", "offset", "length", "entry"];
         let numbers = names.map(|name| self.0.get(name).unwrap_or(&Value::Null).to_string());
         format!("{} {}", numbers.join(" "), self.text("file"))
+    }
+
+    /// What a ledger knows the error by, where the line says so.
+    pub(super) fn name(&self) -> Option<Name> {
+        let number = |name| self.0.get(name).and_then(Value::as_i64).filter(|n| *n > 0);
+        let time = DateTime::parse_from_rfc3339(self.text("time")).ok()?;
+        Some(Name {
+            job_id: number("job_id")?,
+            error_id: number("error_id")?,
+            time: time.to_utc(),
+        })
     }
 
     /// How it was to be sent, where the line says so.
@@ -190,18 +212,25 @@ pub(super) struct Cases<'j> {
     path: PathBuf,
     lines: std::io::Split<BufReader<File>>,
     journal: &'j Journal,
+    /// Of every line that names its error, also of those that were got through.
+    names: &'j Mutex<HashSet<Name>>,
     number: usize,
     /// Lines that come first: read already, or left of one that was got through in part.
     waiting: Vec<Line>,
 }
 
 impl<'j> Cases<'j> {
-    pub(super) fn open(path: &Path, journal: &'j Journal) -> anyhow::Result<Self> {
+    pub(super) fn open(
+        path: &Path,
+        journal: &'j Journal,
+        names: &'j Mutex<HashSet<Name>>,
+    ) -> anyhow::Result<Self> {
         let file = File::open(path).with_context(|| format!("{}", path.display()))?;
         Ok(Self {
             path: path.to_owned(),
             lines: BufReader::new(file).split(b'\n'),
             journal,
+            names,
             number: 0,
             waiting: Vec::new(),
         })
@@ -226,6 +255,10 @@ impl<'j> Cases<'j> {
             if !line.0.contains_key("kind") {
                 let (path, number) = (self.path.display(), self.number);
                 bail!("{path}:{number}: not a line of `stoker jobs errors N --inputs --json`");
+            }
+            if !line.is_a_note() {
+                let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+                names.extend(line.name());
             }
             match self.journal.left_of(&line) {
                 Some(left) => self.waiting.extend(left.iter().rev().cloned()),

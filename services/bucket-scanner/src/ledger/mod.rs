@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use stoker_proto::common::v1::Target;
 use stoker_proto::ledger::v1::{
     Disposition, Job, JobState, Lease, LeaseUnitsRequest, RegisterWorkerRequest, RenewedLease,
-    SourceStatus,
+    SettledError, SourceStatus,
 };
 use stoker_shared::clock::SharedClock;
 use stoker_shared::secret::Secret;
@@ -122,6 +123,19 @@ pub trait Ledger: Debug + Send + Sync + 'static {
     /// that has such inputs. Died before: all errors are there still. After: their units are open;
     /// retrying again finds nothing more to do.
     async fn retry_job(&self, job_id: i64) -> Result<Retried, LedgerError>;
+
+    /// Strikes errors of a job, at most 10 000, whose inputs `target` has since taken, and lowers the counts of
+    /// rejected and doubtful inputs; answers how many were listed. Nothing is sent again for them. Fails with
+    /// [`LedgerError::NotNow`] where the job loads into another target.
+    ///
+    /// Died before: they are listed still, and the caller, who has noted what was taken, asks again. After: they
+    /// are gone; asking again finds nothing more to do.
+    async fn settle_errors(
+        &self,
+        job_id: i64,
+        target: &Target,
+        errors: &[SettledError],
+    ) -> Result<u64, LedgerError>;
 
     /// Ends a job, unless it is over: leases are rescinded, what is committed stays.
     ///

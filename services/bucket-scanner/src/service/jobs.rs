@@ -6,16 +6,19 @@ use stoker_proto::ledger::v1::job_service_server::JobService;
 use stoker_proto::ledger::v1::{
     CancelJobRequest, CancelJobResponse, GetJobRequest, GetJobResponse, ListErrorsRequest,
     ListJobsRequest, ListJobsResponse, ListSourcesRequest, ListSourcesResponse, LoadError,
-    QuarantinePart, ReadQuarantineRequest, RetryJobRequest, RetryJobResponse, StartJobRequest,
-    StartJobResponse, WatchJobRequest, WatchJobResponse,
+    QuarantinePart, ReadQuarantineRequest, RetryJobRequest, RetryJobResponse, SettleErrorsRequest,
+    SettleErrorsResponse, StartJobRequest, StartJobResponse, WatchJobRequest, WatchJobResponse,
 };
 use tonic::{Request, Response, Status};
 
 use super::watch::{self, Answers};
-use super::{check, status};
+use super::{check, status, target};
 use crate::announce::Announcer;
 use crate::ledger::{EndedJob, Ledger, StartJob};
 use crate::signals::Signals;
+
+/// So many errors fit into one message and one statement.
+const MOST_ERRORS: usize = 10_000;
 
 /// `JobService` over a ledger.
 #[derive(Debug)]
@@ -122,6 +125,27 @@ impl JobService for Jobs {
             units: retried.units,
         };
         Ok(Response::new(answer))
+    }
+
+    async fn settle_errors(
+        &self,
+        request: Request<SettleErrorsRequest>,
+    ) -> Result<Response<SettleErrorsResponse>, Status> {
+        let request = request.into_inner();
+        let missing = || Status::invalid_argument("say what took the inputs: name the target");
+        let mut target = request.target.ok_or_else(missing)?;
+        target::spell(&mut target.base_url);
+        if request.errors.len() > MOST_ERRORS {
+            let most = format!("settle at most {MOST_ERRORS} errors at a time");
+            return Err(Status::invalid_argument(most));
+        }
+        let settled = self
+            .ledger
+            .settle_errors(request.job_id, &target, &request.errors)
+            .await
+            .map_err(|e| status(&e))?;
+        self.signals.job_changed();
+        Ok(Response::new(SettleErrorsResponse { settled }))
     }
 
     async fn cancel_job(

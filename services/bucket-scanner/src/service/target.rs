@@ -6,7 +6,7 @@ use url::Url;
 
 /// Spells the target the one way that the ledger knows it by; says what is wrong with it, for a person.
 pub(super) fn check(source: &Source, base_url: &mut String) -> Result<(), String> {
-    base_url.truncate(base_url.trim_end_matches('/').len());
+    spell(base_url);
     if Place::is_one(base_url) {
         return check_place(source, base_url);
     }
@@ -24,6 +24,11 @@ pub(super) fn check(source: &Source, base_url: &mut String) -> Result<(), String
         }
         Ok(_) => Ok(()),
     }
+}
+
+/// The one way that the ledger knows a base URL by.
+pub(super) fn spell(base_url: &mut String) {
+    base_url.truncate(base_url.trim_end_matches('/').len());
 }
 
 fn check_place(source: &Source, uri: &str) -> Result<(), String> {

@@ -22,6 +22,7 @@ mod postgres;
 mod race;
 mod ranges;
 mod recycling;
+mod taken;
 mod upgrade;
 mod waves;
 mod work;
@@ -137,6 +138,9 @@ conformance! {
     errors::a_retry_takes_up_what_failed,
     errors::a_retry_waits_for_units_at_work,
     errors::errors_of_an_earlier_load_are_gone,
+    taken::what_was_taken_is_struck_once,
+    taken::what_is_of_another_ledger_is_not_struck,
+    taken::what_was_taken_may_be_struck_while_the_rest_is_loaded,
     options::a_job_takes_only_its_file_types,
     options::what_is_known_is_loaded_without_a_listing,
     options::many_known_objects_are_planned_in_parts,

@@ -8,9 +8,10 @@ use chrono::{NaiveDateTime, TimeDelta};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sqlx::Connection as _;
+use stoker_proto::common::v1::Target;
 use stoker_proto::ledger::v1::{
     Disposition, Job, JobState, Lease, LeaseUnitsRequest, RegisterWorkerRequest, RenewedLease,
-    SourceStatus,
+    SettledError, SourceStatus,
 };
 use stoker_shared::clock::SharedClock;
 use stoker_shared::retry::Backoff;
@@ -51,6 +52,7 @@ mod scans;
 mod settle;
 mod start;
 mod take;
+mod taken;
 mod waves;
 mod work;
 
@@ -276,6 +278,15 @@ impl Ledger for SqlLedger {
 
     async fn retry_job(&self, job_id: i64) -> Result<Retried, LedgerError> {
         in_transaction!(self.writer, retry::run, job_id)
+    }
+
+    async fn settle_errors(
+        &self,
+        job_id: i64,
+        target: &Target,
+        errors: &[SettledError],
+    ) -> Result<u64, LedgerError> {
+        in_transaction!(self.writer, taken::settle, job_id, target, errors)
     }
 
     async fn cancel_job(&self, job_id: i64) -> Result<(), LedgerError> {
