@@ -80,7 +80,10 @@ impl Report {
                 "not finished",
             ),
             (files.warnings, "with a warning"),
-            (files.ignored, "ignored (neither .json nor .ndjson)"),
+            (
+                files.ignored,
+                "ignored (not .json or .ndjson, or not asked for)",
+            ),
         ] {
             if count > 0 {
                 write!(out, ", {count} {what}")?;

@@ -1231,7 +1231,8 @@ pub struct StartJobRequest {
 /// What holds for a job besides what names it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JobOptions {
-    /// Only objects of these types are listed; of all types when empty.
+    /// Only objects of these types are loaded, and become known, unless another running job of the source takes
+    /// them; what is known already stays so. Of all types when empty.
     #[prost(enumeration = "super::super::common::v1::FileType", repeated, tag = "1")]
     pub file_types: ::prost::alloc::vec::Vec<i32>,
     /// Load an object again, as its next version, so long after it was loaded; 0 at once, unset never.
@@ -1321,7 +1322,7 @@ pub struct JobProgress {
     /// Objects that were listed but not loaded, each with a LoadError of kind WARNING.
     #[prost(uint64, tag = "10")]
     pub warnings: u64,
-    /// Files whose names say they hold no FHIR JSON.
+    /// Files whose names say they hold no FHIR JSON, or a type that the job does not take.
     #[prost(uint64, tag = "11")]
     pub objects_ignored: u64,
 }

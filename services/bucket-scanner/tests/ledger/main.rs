@@ -142,6 +142,7 @@ conformance! {
     taken::what_is_of_another_ledger_is_not_struck,
     taken::what_was_taken_may_be_struck_while_the_rest_is_loaded,
     options::a_job_takes_only_its_file_types,
+    options::what_no_job_takes_is_ignored_unless_it_is_known,
     options::what_is_known_is_loaded_without_a_listing,
     options::many_known_objects_are_planned_in_parts,
     options::jobs_with_and_without_a_listing_share_a_source,

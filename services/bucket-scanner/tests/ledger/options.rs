@@ -66,6 +66,44 @@ pub(crate) async fn a_job_takes_only_its_file_types(world: World) {
     assert_eq!(world.total(some).await.objects, 2);
 }
 
+pub(crate) async fn what_no_job_takes_is_ignored_unless_it_is_known(world: World) {
+    let ndjson = || object("/data/b.ndjson", 100);
+    let job = world.start(&of_types(&[FileType::Ndjson])).await;
+    let registered = world.scan(&[json("/data/a.json"), ndjson()]).await;
+    assert_eq!((registered.new, registered.planned), (1, 1));
+    assert_eq!(world.run(job).await.objects_ignored, 1);
+    let known = async || world.ledger.sources().await.unwrap()[0].objects;
+    assert_eq!(known().await, 1);
+    world.load_all().await;
+
+    // Once a job takes it, it is known, and stays so to a listing that is for the other only.
+    let all = world.start(&start()).await;
+    let registered = world.scan(&[json("/data/a.json"), ndjson()]).await;
+    assert_eq!((registered.new, registered.planned), (1, 2));
+    assert_eq!(known().await, 2);
+    assert_eq!(world.run(all).await.objects_ignored, 0);
+    world.load_all().await;
+    world.start(&of_types(&[FileType::Ndjson])).await;
+    let changed = FoundObject {
+        size: 200,
+        ..json("/data/a.json")
+    };
+    let registered = world.scan(&[changed, json("/data/c.json"), ndjson()]).await;
+    let news = (registered.new, registered.changed, registered.planned);
+    assert_eq!(news, (0, 1, 0));
+    assert_eq!(world.run(job).await.objects_ignored, 2);
+    assert_eq!(known().await, 2);
+    // What a job had loaded counts for it as before, and what it changed into is loaded when it runs again.
+    assert_eq!(world.total(all).await.objects_done, 2);
+    world.start(&start()).await;
+    let changed = FoundObject {
+        size: 200,
+        ..json("/data/a.json")
+    };
+    let registered = world.scan(&[changed, json("/data/c.json"), ndjson()]).await;
+    assert_eq!((registered.new, registered.planned), (1, 2));
+}
+
 pub(crate) async fn what_is_known_is_loaded_without_a_listing(world: World) {
     let objects = [json("/data/a.json"), object("/data/b.ndjson", 100)];
     world.job_over(&objects).await;

@@ -7,7 +7,7 @@ use sqlx::FromRow;
 
 use super::{Conn, KEEP_STATEMENTS, LedgerError, Page, Registered, rows};
 use crate::ledger::rows::{Column, ints, texts};
-use crate::ledger::text::{Spelled, int, nat32, split_key, to_micros};
+use crate::ledger::text::{Spelled, all_or_has, int, nat32, split_key, to_micros};
 use crate::ledger::{FoundObject, ObjectNews};
 
 /// A registered object in its current version.
@@ -54,10 +54,12 @@ pub(super) async fn known_after(
 /// Where an object lies: its `bucket_path_id` and name.
 pub(super) type Place<'p> = (i64, &'p str);
 
+/// Objects that are not known yet become so only where they are of one of these lists of types.
 pub(super) async fn register(
     conn: &mut Conn,
     now: NaiveDateTime,
     source_id: i64,
+    types: &[String],
     page: &Page,
 ) -> Result<(Vec<Known>, Registered), LedgerError> {
     if page.objects.is_empty() {
@@ -69,7 +71,8 @@ pub(super) async fn register(
     let (mut objects, mut new, mut changed) = (Vec::new(), Vec::new(), Vec::new());
     for (place, object) in found {
         match known.remove(&(place.0, place.1.to_owned())) {
-            None => new.push((place, object)),
+            None if is_of(types, object)? => new.push((place, object)),
+            None => {}
             Some(row) if row.shows(object) => objects.push(Known {
                 several_frames: object.several_frames,
                 ..row.known
@@ -90,6 +93,11 @@ pub(super) async fn register(
     objects.extend(change(conn, now, &changed).await?);
     objects.extend(insert(conn, now, source_id, &new).await?);
     Ok((objects, registered))
+}
+
+fn is_of(types: &[String], object: &FoundObject) -> Result<bool, LedgerError> {
+    let file_type = object.file_type.spell()?;
+    Ok(types.iter().any(|types| all_or_has(types, file_type)))
 }
 
 fn news(object: &FoundObject, version: i64) -> ObjectNews {

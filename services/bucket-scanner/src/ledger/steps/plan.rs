@@ -13,7 +13,7 @@ use crate::classify;
 use crate::ledger::cut::{can_be_cut, cut};
 use crate::ledger::rows::{Column, ints, texts};
 use crate::ledger::text::{Spelled, all_or_has, clean, int, nat};
-use crate::ledger::{Issue, LedgerOptions};
+use crate::ledger::{FoundObject, Issue, LedgerOptions};
 
 /// Units of one statement: 6 values each, of the 32 766 that SQLite takes.
 const UNITS_AT_ONCE: usize = 1000;
@@ -38,6 +38,19 @@ impl Limits {
 pub(super) async fn running_jobs(conn: &mut Conn, source_id: i64) -> Result<Vec<i64>, LedgerError> {
     let find = "SELECT job_id FROM jobs \
          WHERE source_id = $1 AND state IN ('scanning', 'loading') ORDER BY job_id";
+    Ok(sqlx::query_scalar(find)
+        .bind(source_id)
+        .fetch_all(conn)
+        .await?)
+}
+
+/// The lists of file types that running jobs of a source take, each once.
+pub(super) async fn file_types(
+    conn: &mut Conn,
+    source_id: i64,
+) -> Result<Vec<String>, LedgerError> {
+    let find = "SELECT DISTINCT file_types FROM jobs \
+         WHERE source_id = $1 AND state IN ('scanning', 'loading')";
     Ok(sqlx::query_scalar(find)
         .bind(source_id)
         .fetch_all(conn)
@@ -103,9 +116,18 @@ pub(super) async fn page(
     insert(conn, now, (job_id, job.run), &wanted, unit_bytes).await?;
     if job.listing {
         note_issues(conn, now, job_id, job.run, &page.issues).await?;
-        count(conn, job_id, unchanged, page.ignored).await?;
+        let ignored = page.ignored + of_other_types(&job.file_types, &page.objects)?;
+        count(conn, job_id, unchanged, ignored).await?;
     }
     Ok(wanted.len() as u64)
+}
+
+fn of_other_types(types: &str, objects: &[FoundObject]) -> Result<u64, LedgerError> {
+    let mut others = 0;
+    for object in objects {
+        others += u64::from(!all_or_has(types, object.file_type.spell()?));
+    }
+    Ok(others)
 }
 
 /// What is to become of the objects of a page.

@@ -107,7 +107,9 @@ pub(super) async fn register(
     renew(conn, now, limits.lease, scan).await?;
     plan::lock_jobs(conn, scan.source_id).await?;
     let claimed = claim::page(conn, scan.source_id, page).await?;
-    let (objects, mut registered) = objects::register(conn, now, scan.source_id, page).await?;
+    let types = plan::file_types(conn, scan.source_id).await?;
+    let (objects, mut registered) =
+        objects::register(conn, now, scan.source_id, &types, page).await?;
     for job_id in plan::running_jobs(conn, scan.source_id).await? {
         let planned = plan::page(conn, now, job_id, page, &objects, limits.unit_bytes);
         registered.planned += planned.await?;
