@@ -1,17 +1,14 @@
 //! What an answer, or the lack of one, means for a request. Pure: no I/O, no waiting.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use stoker_shared::fhir::{FhirError, FhirResponse, outcome};
 
+use super::answer::{all_taken, entries, id_of};
 use super::pending::Failure;
 use crate::input::{Ask, Request};
 use crate::outcome::Refusal;
-use crate::skim;
 
 /// What to do about a whole request.
 #[derive(Debug)]
@@ -145,16 +142,16 @@ fn failure(request: &Request, response: FhirResponse) -> Verdict {
 }
 
 /// A later try of the same may get another answer.
-fn is_temporary(status: u16) -> bool {
+pub(super) fn is_temporary(status: u16) -> bool {
     matches!(status, 408 | 409 | 429 | 500 | 502..=599)
 }
 
 /// The server says that it has not acted: it was busy, or another writer was first.
-fn surely_did_nothing(status: u16) -> bool {
+pub(super) fn surely_did_nothing(status: u16) -> bool {
     matches!(status, 409 | 429 | 503)
 }
 
-fn refusal(status: u16, body: &Bytes) -> Refusal {
+pub(super) fn refusal(status: u16, body: &Bytes) -> Refusal {
     let operation_outcome = if outcome::is_operation_outcome(body) {
         body.clone()
     } else {
@@ -193,22 +190,6 @@ fn success(request: &Request, response: &FhirResponse) -> Verdict {
     }
 }
 
-/// The answers, when every input was taken and nothing else matters of any answer.
-fn all_taken(request: &Request, body: &[u8]) -> Option<Vec<EntryVerdict>> {
-    let mut answers = Vec::with_capacity(request.inputs.len());
-    let mut inputs = request.inputs.iter();
-    skim::statuses(body, |status| {
-        let input = inputs.next()?;
-        answers.push(match (status, &input.ask) {
-            (201, Ask::Put { .. }) => EntryVerdict::Created(None),
-            (200 | 202..300, _) => EntryVerdict::Updated,
-            _ => return None,
-        });
-        Some(())
-    })?;
-    inputs.as_slice().is_empty().then_some(answers)
-}
-
 /// A transaction is taken as a whole or not at all, so its entries cannot fare differently.
 fn one_fate(answers: Vec<EntryVerdict>) -> Verdict {
     let mut odd = None;
@@ -229,88 +210,14 @@ fn one_fate(answers: Vec<EntryVerdict>) -> Verdict {
     odd.map_or(Verdict::Answered(answers), Verdict::OddTransaction)
 }
 
-#[derive(Deserialize)]
-struct Answer<'a> {
-    #[serde(borrow, default)]
-    entry: Vec<AnswerEntry<'a>>,
-}
-
-#[derive(Deserialize)]
-struct AnswerEntry<'a> {
-    #[serde(borrow)]
-    response: Option<EntryResponse<'a>>,
-}
-
-#[derive(Deserialize)]
-struct EntryResponse<'a> {
-    #[serde(borrow)]
-    status: Option<Text<'a>>,
-    #[serde(borrow)]
-    location: Option<Text<'a>>,
-    #[serde(borrow)]
-    outcome: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// Reads the status of each entry. An error says why the answer is no answer to this request.
-fn entries(request: &Request, body: &Bytes) -> Result<Vec<EntryVerdict>, String> {
-    let answer: Answer = serde_json::from_slice(body)
-        .map_err(|e| format!("the server's answer to a Bundle is no Bundle: {e}"))?;
-    let (asked, answered) = (request.inputs.len(), answer.entry.len());
-    if asked != answered {
-        return Err(format!("the server answered {answered} entries of {asked}"));
-    }
-    let judged = request
-        .inputs
-        .iter()
-        .zip(&answer.entry)
-        .map(|(input, entry)| {
-            let response = entry.response.as_ref();
-            let status = response.and_then(|r| r.status.as_ref()?.0.get(..3)?.parse().ok());
-            let status = status.unwrap_or(0);
-            let why = || {
-                let outcome = response.and_then(|r| r.outcome).map_or("", RawValue::get);
-                refusal(status, &Bytes::copy_from_slice(outcome.as_bytes()))
-            };
-            match status {
-                201 => EntryVerdict::Created(match input.ask {
-                    Ask::Put { .. } => None,
-                    _ => response.and_then(|r| id_of(&r.location.as_ref()?.0)),
-                }),
-                200..300 => EntryVerdict::Updated,
-                0 => EntryVerdict::InDoubt(Refusal::new(
-                    0,
-                    "the server gave no status",
-                    Bytes::new(),
-                )),
-                _ if !is_temporary(status) => EntryVerdict::Refused(why()),
-                _ if input.ask.repeatable() || surely_did_nothing(status) => EntryVerdict::Again {
-                    why: why(),
-                    throttled: matches!(status, 429 | 503),
-                },
-                _ => EntryVerdict::InDoubt(why()),
-            }
-        });
-    Ok(judged.collect())
-}
-
-/// The id in `Type/id/_history/v` or `https://…/Type/id[/_history/v]`.
-fn id_of(location: &str) -> Option<String> {
-    let resource = location.split("/_history/").next()?;
-    let (_, id) = resource.rsplit_once('/')?;
-    (!id.is_empty()).then(|| id.to_owned())
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
     use crate::input::{Input, Place};
 
-    fn request(asks: &[Ask]) -> Request {
+    pub(in crate::send) fn request(asks: &[Ask]) -> Request {
         let input = |ask: &Ask| Input {
             place: Place {
                 bytes: 0..1,
@@ -325,11 +232,11 @@ mod tests {
         Request::group(asks.iter().map(input).collect(), vec![])
     }
 
-    fn put() -> Ask {
+    pub(in crate::send) fn put() -> Ask {
         Ask::Put { id: "p".into() }
     }
 
-    fn answer(status: u16, body: &str) -> FhirResponse {
+    pub(in crate::send) fn answer(status: u16, body: &str) -> FhirResponse {
         FhirResponse {
             status,
             retry_after: None,
@@ -372,60 +279,6 @@ mod tests {
     }
 
     #[test]
-    fn each_entry_is_judged_by_its_own_status() {
-        let body = r#"{"resourceType":"Bundle","type":"batch-response","entry":[
-            {"response":{"status":"201 Created","location":"Patient/srv-1/_history/1"}},
-            {"response":{"status":"200"}},
-            {"response":{"status":"422 x","outcome":{"resourceType":"OperationOutcome","issue":[
-                {"severity":"error","code":"invalid","diagnostics":"bad date"}]}}},
-            {"response":{"status":"500"}},{"response":{"status":"500"}},{"response":{"status":"429"}}]}"#;
-        let asks = [Ask::Post, put(), put(), put(), Ask::Post, Ask::Post];
-        let Verdict::Answered(found) = judge(&request(&asks), Ok(answer(200, body))) else {
-            panic!("not answered")
-        };
-        assert!(matches!(&found[0], EntryVerdict::Created(Some(id)) if id == "srv-1"));
-        assert!(matches!(&found[1], EntryVerdict::Updated));
-        let EntryVerdict::Refused(refusal) = &found[2] else {
-            panic!("{found:?}")
-        };
-        assert!(refusal.text.contains("bad date") && !refusal.operation_outcome.is_empty());
-        assert!(matches!(
-            &found[3],
-            EntryVerdict::Again {
-                throttled: false,
-                ..
-            }
-        ));
-        assert!(matches!(&found[4], EntryVerdict::InDoubt(_)));
-        assert!(matches!(
-            &found[5],
-            EntryVerdict::Again {
-                throttled: true,
-                ..
-            }
-        ));
-    }
-
-    #[test]
-    fn an_answer_of_the_wrong_length_is_no_success() {
-        let one = r#"{"resourceType":"Bundle","entry":[{"response":{"status":"200"}}]}"#;
-        let two = [put(), put()];
-        assert!(matches!(
-            judge(&request(&two), Ok(answer(200, one))),
-            Verdict::Again(_)
-        ));
-        let two = [put(), Ask::Post];
-        assert!(matches!(
-            judge(&request(&two), Ok(answer(200, one))),
-            Verdict::InDoubt(_)
-        ));
-        assert!(matches!(
-            judge(&request(&two), Ok(answer(200, "<html>"))),
-            Verdict::InDoubt(_)
-        ));
-    }
-
-    #[test]
     fn a_transaction_has_one_fate() {
         let body = r#"{"entry":[{"response":{"status":"201"}},{"response":{}}]}"#;
         let mut request = request(&[put(), put()]);
@@ -448,17 +301,5 @@ mod tests {
             panic!("not answered")
         };
         assert!(matches!(&found[0], EntryVerdict::Created(Some(id)) if id == "abc"));
-    }
-
-    #[test]
-    fn ids_are_found_in_every_form_of_location() {
-        for location in [
-            "Patient/a/_history/1",
-            "https://h/b/c/Patient/a/_history/7",
-            "Patient/a",
-        ] {
-            assert_eq!(id_of(location).as_deref(), Some("a"), "{location}");
-        }
-        assert_eq!(id_of("nonsense"), None);
     }
 }
