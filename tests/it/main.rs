@@ -7,6 +7,7 @@
 
 mod again;
 mod arrows;
+mod begun;
 mod bisect;
 mod breakup;
 mod cannot_run;
@@ -34,5 +35,6 @@ mod tracing;
 mod troubled_parts;
 mod troubled_server;
 mod up;
+mod waking;
 mod watching;
 mod ways_of_sending;

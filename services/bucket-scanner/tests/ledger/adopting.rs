@@ -12,7 +12,7 @@ use stoker_shared::clock::ManualClock;
 use crate::world::{Database, World};
 
 pub(crate) const SCHEMA: &str = include_str!("java_schema.sql");
-const ROWS: &str = include_str!("java_rows.sql");
+pub(crate) const ROWS: &str = include_str!("java_rows.sql");
 const JAVA_TABLES: [&str; 7] = [
     "loader_instances",
     "bucket_paths",
@@ -35,7 +35,7 @@ pub(crate) async fn database(schema: &str, scripts: &[&str]) -> (Database, PgCon
     (database, conn)
 }
 
-async fn run(conn: &mut PgConnection, sql: &str) {
+pub(crate) async fn run(conn: &mut PgConnection, sql: &str) {
     let sql = AssertSqlSafe(sql.to_owned());
     sqlx::raw_sql(sql).execute(conn).await.unwrap();
 }
@@ -45,7 +45,7 @@ pub(crate) async fn number(conn: &mut PgConnection, sql: &str) -> i64 {
     found.fetch_one(conn).await.unwrap()
 }
 
-async fn counts(conn: &mut PgConnection) -> Vec<i64> {
+pub(crate) async fn counts(conn: &mut PgConnection) -> Vec<i64> {
     let mut counts = Vec::new();
     for table in JAVA_TABLES {
         counts.push(number(conn, &format!("SELECT COUNT(*) FROM {table}")).await);
@@ -59,7 +59,10 @@ fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(time))
 }
 
-async fn open(database: &Database, schema: &str) -> Result<Arc<dyn Ledger>, LedgerError> {
+pub(crate) async fn open(
+    database: &Database,
+    schema: &str,
+) -> Result<Arc<dyn Ledger>, LedgerError> {
     let (url, options) = place(database, schema);
     ledger::open(&url, &options, clock()).await
 }

@@ -12,6 +12,7 @@ mod database;
 mod errors;
 mod jobs;
 mod keeping;
+mod killed;
 mod look;
 mod model;
 mod objects;
