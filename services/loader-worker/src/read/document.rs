@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use stoker_proto::common::v1::Interaction;
 
+use super::entry::Entry;
 use super::header::{self, BadInput, Header};
-use super::key::key_of;
 use crate::input::{Ask, FhirId, Input, OwnBundle, Place, Request};
 
 /// What one JSON text asks for.
@@ -56,30 +56,11 @@ struct Bundle<'a> {
     entry: Vec<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct Entry<'a> {
-    #[serde(borrow)]
-    resource: Option<&'a RawValue>,
-    request: Option<EntryRequest>,
-}
-
 /// What matters of an entry whose resource is taken out.
 #[derive(Deserialize)]
 struct Holder<'a> {
     #[serde(borrow)]
     resource: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct EntryRequest {
-    method: Option<String>,
-    url: Option<String>,
-    #[serde(rename = "ifNoneExist")]
-    if_none_exist: Option<String>,
-    #[serde(rename = "ifMatch")]
-    if_match: Option<String>,
-    #[serde(rename = "ifNoneMatch")]
-    if_none_match: Option<String>,
 }
 
 impl Documents {
@@ -123,11 +104,12 @@ impl Documents {
         let spans = spread(&place, bundle.entry.iter().map(|e| span(json, e)));
         let mut keys = Vec::new();
         let entries = bundle.entry.iter().zip(spans).map(|(raw, (bytes, place))| {
-            let (resource_type, repeatable, writes) = self.look_at_entry(raw);
-            keys.extend(writes);
+            let entry = Entry::read(raw);
+            keys.extend(entry.writes());
+            let repeatable = entry.is_repeatable();
             Input {
                 place,
-                resource_type,
+                resource_type: self.intern(&entry.resource_type()),
                 ask: Ask::AsEntry { repeatable },
                 json: json.slice(bytes),
             }
@@ -189,48 +171,6 @@ impl Documents {
             None if self.interaction == Interaction::Update => Err(BadInput::NoId),
             None => Ok(Ask::Post),
         }
-    }
-
-    /// Type of an entry, whether asking it twice is safe (`PUT`, `DELETE`, `GET` and conditional creates
-    /// are, unless they name the version they replace), and the key of what it writes, as far as its URL tells.
-    fn look_at_entry(&mut self, raw: &RawValue) -> (Arc<str>, bool, Option<u64>) {
-        let entry: Option<Entry> = serde_json::from_str(raw.get()).ok();
-        let (resource, request) = entry.map_or((None, None), |e| (e.resource, e.request));
-        let request = request.unwrap_or(EntryRequest {
-            method: None,
-            url: None,
-            if_none_exist: None,
-            if_match: None,
-            if_none_match: None,
-        });
-        let of_a_version = request.if_match.is_some() || request.if_none_match.is_some();
-        let repeatable = match request.method.as_deref() {
-            Some("GET" | "HEAD") => true,
-            Some("PUT" | "DELETE") => !of_a_version,
-            _ => request
-                .if_none_exist
-                .is_some_and(|condition| !condition.is_empty()),
-        };
-        let writes = match (request.method.as_deref(), &request.url) {
-            (Some("PUT" | "DELETE" | "PATCH"), Some(url)) => {
-                url.split_once('/').map(|(name, id)| key_of(name, id))
-            }
-            _ => None,
-        };
-        let of_resource = resource.and_then(|r| {
-            let head = header::parse(r.get().as_bytes()).ok()?;
-            Some(self.intern(&head.resource_type))
-        });
-        let resource_type = of_resource.unwrap_or_else(|| {
-            let url = request.url.unwrap_or_default();
-            let first = url.split(['/', '?']).next().unwrap_or_default();
-            self.intern(if header::is_type_name(first) {
-                first
-            } else {
-                ""
-            })
-        });
-        (resource_type, repeatable, writes)
     }
 
     fn reject(&mut self, json: Bytes, place: Place, why: BadInput) -> Rejected {
@@ -310,6 +250,7 @@ fn spread(
 
 #[cfg(test)]
 mod tests {
+    use super::super::key::key_of;
     use super::*;
 
     fn read(interaction: Interaction, json: &str) -> Document {

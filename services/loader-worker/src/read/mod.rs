@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 mod decode;
 mod document;
+mod entry;
 pub mod frames;
 mod groups;
 mod header;
