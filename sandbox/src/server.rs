@@ -114,6 +114,12 @@ impl Sandbox {
         texts.map(Result::unwrap_or_default).collect()
     }
 
+    /// The current version of a resource, unless it is not there or deleted.
+    pub fn version(&self, kind: &str, id: &str) -> Option<u32> {
+        let mark = self.state.store().read(r4::resource_type(kind)?, id).ok()?;
+        Some(mark.version)
+    }
+
     /// The current versions of all resources of a type that are not deleted, by id.
     pub fn versions(&self, kind: &str) -> HashMap<String, u32> {
         self.state.store().versions(kind)

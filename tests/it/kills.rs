@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::env;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use chrono::{NaiveDateTime, TimeDelta};
@@ -154,8 +155,31 @@ fn line_with(object: &str, n: usize, text: &str) -> String {
     )
 }
 
-fn length(object: &str, n: usize) -> u64 {
-    (line_with(object, n, "").len() + TEXT) as u64
+/// Where the lines of each object begin, and where the last ends.
+struct Starts(HashMap<String, Vec<u64>>);
+
+impl Starts {
+    fn new(of_an_object: usize) -> Self {
+        let starts = |object: &str| {
+            let mut at = 0;
+            let lines = 0..of_an_object;
+            let ends = lines.map(|n| {
+                at += (line_with(object, n, "").len() + TEXT) as u64;
+                at
+            });
+            std::iter::once(0).chain(ends).collect()
+        };
+        let names = (0..OBJECTS).map(name);
+        Self(names.map(|name| (name.clone(), starts(&name))).collect())
+    }
+
+    /// The lines that lie in a range.
+    fn within(&self, object: &str, range: Range<u64>) -> Range<usize> {
+        let starts = &self.0[object];
+        let first = starts.partition_point(|start| *start < range.start);
+        let end = starts.partition_point(|start| *start <= range.end);
+        first..end.saturating_sub(1).max(first)
+    }
 }
 
 fn name(object: usize) -> String {
@@ -167,7 +191,9 @@ struct Load<'s> {
     system: &'s System,
     scanners: Vec<Service>,
     workers: Vec<Service>,
-    of_an_object: usize,
+    starts: Starts,
+    /// What is noted of each unit.
+    noted: HashMap<i64, RangeSet>,
     /// Version on the server, by id.
     done: HashMap<String, u32>,
 }
@@ -188,7 +214,8 @@ impl<'s> Load<'s> {
             system,
             scanners,
             workers,
-            of_an_object,
+            starts: Starts::new(of_an_object),
+            noted: HashMap::new(),
             done: HashMap::new(),
         }
     }
@@ -211,29 +238,30 @@ impl<'s> Load<'s> {
     /// What the ledger holds as done now has been answered: its versions are final.
     async fn note_done(&mut self) {
         let mut ledger = PgConnection::connect(&self.system.ledger).await.unwrap();
-        let units: Vec<(String, i64, String)> = sqlx::query_as(
-            "SELECT b.object_name, u.range_start, u.done_ranges FROM fhirbucket.load_units u \
+        let units: Vec<(i64, String, i64, String)> = sqlx::query_as(
+            "SELECT u.unit_id, b.object_name, u.range_start, u.done_ranges \
+             FROM fhirbucket.load_units u \
              JOIN fhirbucket.resource_bundle_loads USING (resource_bundle_load_id) \
              JOIN fhirbucket.resource_bundles b USING (resource_bundle_id)",
         )
         .fetch_all(&mut ledger)
         .await
         .unwrap();
-        let versions = self.versions();
-        for (object, start, ranges) in units {
-            let object = object.trim_end_matches(".ndjson");
+        for (unit, object, start, ranges) in units {
+            let (object, base) = (object.trim_end_matches(".ndjson"), start.unsigned_abs());
+            let noted = self.noted.entry(unit).or_default();
             let ranges: RangeSet = ranges.parse().unwrap();
-            let mut end = 0;
-            for n in 0..self.of_an_object {
-                let begin = end;
-                end += length(object, n);
-                let base = u64::try_from(start).unwrap();
-                if begin >= base && ranges.covers(begin - base..end - base) {
+            for range in ranges.iter().filter(|range| !noted.covers(range.clone())) {
+                for n in self
+                    .starts
+                    .within(object, range.start + base..range.end + base)
+                {
                     let id = format!("{object}-{n}");
-                    let version = versions[&id];
+                    let version = self.system.sandbox.version("Patient", &id).unwrap();
                     self.done.entry(id).or_insert(version);
                 }
             }
+            *noted = ranges;
         }
     }
 

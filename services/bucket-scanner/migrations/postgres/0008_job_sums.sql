@@ -25,7 +25,7 @@ FROM job_sums_counted GROUP BY job_id, run, resource_type;
 -- Differences are grouped, not joined: a writer's session joins row by row. A load that counts no more, or
 -- for another job or run, takes its units and counts along; who changes those has locked the load before.
 CREATE FUNCTION keep_sums_of_loads() RETURNS TRIGGER LANGUAGE plpgsql
-SET plan_cache_mode = auto AS $$
+SET plan_cache_mode = auto SET search_path FROM CURRENT AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
         INSERT INTO job_sums (job_id, run, objects, objects_done, requests, retries)
@@ -68,7 +68,7 @@ CREATE TRIGGER loads_changed AFTER UPDATE ON resource_bundle_loads
     FOR EACH STATEMENT EXECUTE FUNCTION keep_sums_of_loads();
 
 CREATE FUNCTION keep_sums_of_units() RETURNS TRIGGER LANGUAGE plpgsql
-SET plan_cache_mode = auto AS $$
+SET plan_cache_mode = auto SET search_path FROM CURRENT AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
         INSERT INTO job_sums (job_id, run, bytes, bytes_done)
@@ -104,7 +104,7 @@ CREATE TRIGGER units_changed AFTER UPDATE ON load_units
     FOR EACH STATEMENT EXECUTE FUNCTION keep_sums_of_units();
 
 CREATE FUNCTION keep_sums_of_counts() RETURNS TRIGGER LANGUAGE plpgsql
-SET plan_cache_mode = auto AS $$
+SET plan_cache_mode = auto SET search_path FROM CURRENT AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
         INSERT INTO job_sums (job_id, run, resource_type, created, updated, rejected, in_doubt)
