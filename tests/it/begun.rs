@@ -5,13 +5,12 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use stoker_proto::common::v1::{Interaction, Source, Target};
+use stoker_proto::common::v1::Interaction;
 use stoker_proto::ledger::v1::{ListErrorsRequest, LoadErrorKind, StartJobRequest};
 use stoker_sandbox::{Fault, FaultRule, Sandbox, SandboxConfig};
-use stoker_shared::object_store::host_name;
 use stoker_tests::gate::Gate;
 use stoker_tests::parts;
-use stoker_tests::services::{Service, until_done};
+use stoker_tests::services::{Service, of_folder, until_done};
 use tempfile::TempDir;
 
 const LINES: usize = 200;
@@ -54,16 +53,8 @@ impl Load {
         let lines: String = (0..LINES).map(line).collect();
         fs::write(data.path().join("basic.ndjson"), lines).unwrap();
         let request = StartJobRequest {
-            source: Some(Source {
-                uri: format!("file://{}", data.path().display()),
-                reach: host_name(),
-            }),
-            target: Some(Target {
-                base_url: sandbox.base_url(),
-                tenant: String::new(),
-            }),
             interaction: Interaction::Create.into(),
-            ..StartJobRequest::default()
+            ..of_folder(data.path(), sandbox.base_url())
         };
         let started = jobs.start_job(request).await.unwrap().into_inner();
         let settings = [

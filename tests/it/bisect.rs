@@ -4,33 +4,13 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stoker_sandbox::{Fault, FaultRule, Sandbox, SandboxConfig};
+use stoker_sandbox::{Fault, FaultRule, Sandbox};
 use stoker_tests::stoker::Stoker;
+
+use crate::poison::{POISON, refuses_poison, sandbox_with};
 
 const ENTRIES: usize = 500;
 const BAD: usize = 321;
-
-/// The server refuses whatever holds this word, and does not say where it is.
-const POISON: &str = "poison";
-
-fn refuses_poison() -> FaultRule {
-    FaultRule {
-        body_contains: Some(POISON.to_owned()),
-        ..FaultRule::new(Fault::Status {
-            code: 400,
-            retry_after: None,
-            body: None,
-        })
-    }
-}
-
-async fn sandbox_with(faults: Vec<FaultRule>) -> Sandbox {
-    let config = SandboxConfig {
-        faults,
-        ..SandboxConfig::default()
-    };
-    Sandbox::start(config).await.unwrap()
-}
 
 fn urn(n: usize) -> String {
     format!("urn:uuid:00000000-0000-4000-8000-{n:012}")

@@ -23,6 +23,7 @@ mod messy_folder;
 mod metrics;
 mod object_stores;
 mod per_entry;
+mod poison;
 mod reference_order;
 mod reflection;
 mod retry;

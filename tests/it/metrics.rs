@@ -5,12 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use stoker_proto::common::v1::{Interaction, Source, Target};
-use stoker_proto::ledger::v1::StartJobRequest;
 use stoker_sandbox::{Sandbox, SandboxConfig};
-use stoker_shared::object_store::host_name;
 use stoker_tests::kafka::Kafka;
-use stoker_tests::services::{Service, until_done};
+use stoker_tests::services::{Service, of_folder, until_done};
 use stoker_tests::{parts, repository};
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -83,19 +80,7 @@ async fn load_something(scanner: &Service, worker: &Service) {
     let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
     let data = tempfile::tempdir().unwrap();
     write_a_file(data.path());
-    let request = StartJobRequest {
-        source: Some(Source {
-            uri: format!("file://{}", data.path().display()),
-            reach: host_name(),
-        }),
-        target: Some(Target {
-            base_url: sandbox.base_url(),
-            tenant: String::new(),
-        }),
-        interaction: Interaction::Auto.into(),
-        reload: false,
-        options: None,
-    };
+    let request = of_folder(data.path(), sandbox.base_url());
     let mut client = scanner.jobs().await.unwrap();
     let started = client.start_job(request).await.unwrap();
     let job_id = started.into_inner().job.unwrap().job_id;

@@ -6,22 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stoker_sandbox::{Fault, FaultRule, Sandbox, SandboxConfig};
+use stoker_sandbox::{Fault, FaultRule};
 use stoker_tests::stoker::{Run, Stoker};
 
-/// The server refuses whatever holds this word.
-const POISON: &str = "poison";
-
-fn refuses_poison() -> FaultRule {
-    FaultRule {
-        body_contains: Some(POISON.to_owned()),
-        ..FaultRule::new(Fault::Status {
-            code: 400,
-            retry_after: None,
-            body: None,
-        })
-    }
-}
+use crate::poison::{POISON, refuses_poison, sandbox_with};
 
 /// A create whose answer gets lost.
 fn loses_the_answer() -> FaultRule {
@@ -30,14 +18,6 @@ fn loses_the_answer() -> FaultRule {
         times: Some(1),
         ..FaultRule::new(Fault::DropBeforeResponse)
     }
-}
-
-async fn sandbox_with(faults: Vec<FaultRule>) -> Sandbox {
-    let config = SandboxConfig {
-        faults,
-        ..SandboxConfig::default()
-    };
-    Sandbox::start(config).await.unwrap()
 }
 
 async fn run(user: &Stoker, args: &[&str]) -> Run {

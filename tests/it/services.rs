@@ -5,12 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use stoker_proto::common::v1::{Interaction, Source, Target};
-use stoker_proto::ledger::v1::{ListErrorsRequest, StartJobRequest};
+use stoker_proto::ledger::v1::ListErrorsRequest;
 use stoker_sandbox::{Sandbox, SandboxConfig};
-use stoker_shared::object_store::host_name;
 use stoker_tests::parts;
-use stoker_tests::services::{Service, until_done};
+use stoker_tests::services::{Service, of_folder, until_done};
 
 const FILES: usize = 20;
 const RESOURCES_OF_A_FILE: usize = 100;
@@ -72,19 +70,7 @@ async fn a_killed_worker_loses_nothing_and_all_stop_when_told() {
     let scanner = start_scanner().await;
     let [mut killed, second, third] = [(); 3].map(|()| start_worker(&scanner));
     let mut client = scanner.jobs().await.unwrap();
-    let request = StartJobRequest {
-        source: Some(Source {
-            uri: format!("file://{}", data.path().display()),
-            reach: host_name(),
-        }),
-        target: Some(Target {
-            base_url: sandbox.base_url(),
-            tenant: String::new(),
-        }),
-        interaction: Interaction::Auto.into(),
-        reload: false,
-        options: None,
-    };
+    let request = of_folder(data.path(), sandbox.base_url());
     let job = client
         .start_job(request)
         .await

@@ -4,13 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use stoker_proto::common::v1::{Interaction, Source, Target};
-use stoker_proto::ledger::v1::StartJobRequest;
 use stoker_sandbox::{Sandbox, SandboxConfig};
-use stoker_shared::object_store::host_name;
 use stoker_tests::kafka::Kafka;
 use stoker_tests::parts;
-use stoker_tests::services::{Service, until_done};
+use stoker_tests::services::{Service, of_folder, until_done};
 
 const LIMIT: Duration = Duration::from_mins(1);
 /// How long a worker that hears events waits for one before it looks by itself (`QUIET` of the worker).
@@ -21,18 +18,7 @@ const LOADS: u32 = 8;
 async fn load(scanner: &Service, folder: &Path, n: u32, sandbox: &Sandbox) {
     let line = format!("{{\"resourceType\":\"Patient\",\"id\":\"p{n}\"}}\n");
     fs::write(folder.join(format!("{n}.ndjson")), line).unwrap();
-    let request = StartJobRequest {
-        source: Some(Source {
-            uri: format!("file://{}", folder.display()),
-            reach: host_name(),
-        }),
-        target: Some(Target {
-            base_url: sandbox.base_url(),
-            tenant: String::new(),
-        }),
-        interaction: Interaction::Auto.into(),
-        ..StartJobRequest::default()
-    };
+    let request = of_folder(folder, sandbox.base_url());
     let mut jobs = scanner.jobs().await.unwrap();
     let started = jobs.start_job(request).await.unwrap().into_inner();
     let job_id = started.job.unwrap().job_id;

@@ -7,14 +7,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use stoker_proto::common::v1::{Interaction, Source, Target};
 use stoker_proto::ledger::v1::StartJobRequest;
 use stoker_sandbox::{Fault, FaultRule, Sandbox, SandboxConfig};
-use stoker_shared::object_store::host_name;
 use stoker_tests::kafka::Kafka;
 use stoker_tests::parts;
 use stoker_tests::ports::free_port;
-use stoker_tests::services::Service;
+use stoker_tests::services::{Service, of_folder};
 use stoker_tests::stoker::{Stoker, isolated, stoker_bin};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
@@ -99,17 +97,8 @@ impl Watching {
 
 async fn start_job(scanner: &Service, folder: &Path, sandbox: &Sandbox, reload: bool) -> i64 {
     let request = StartJobRequest {
-        source: Some(Source {
-            uri: format!("file://{}", folder.display()),
-            reach: host_name(),
-        }),
-        target: Some(Target {
-            base_url: sandbox.base_url(),
-            tenant: String::new(),
-        }),
-        interaction: Interaction::Auto.into(),
         reload,
-        options: None,
+        ..of_folder(folder, sandbox.base_url())
     };
     let mut client = scanner.jobs().await.unwrap();
     let answer = client.start_job(request).await.unwrap();

@@ -1,13 +1,16 @@
 //! Services as processes of their own, and what a test asks of them.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use stoker_proto::common::v1::{Interaction, Source, Target};
 use stoker_proto::ledger::v1::job_service_client::JobServiceClient;
-use stoker_proto::ledger::v1::{GetJobRequest, Job, JobState, ListJobsRequest};
+use stoker_proto::ledger::v1::{GetJobRequest, Job, JobState, ListJobsRequest, StartJobRequest};
 use stoker_shared::grpc::{self, Channel, GrpcClientConfig};
+use stoker_shared::object_store::host_name;
 use tempfile::TempDir;
 
 use crate::ports::free_port;
@@ -149,6 +152,22 @@ impl Drop for Service {
         if std::thread::panicking() {
             eprintln!("{}: {}", self.name, self.log());
         }
+    }
+}
+
+/// Asks for a load of a folder of this host into a server, each resource as it asks for.
+pub fn of_folder(folder: &Path, base_url: String) -> StartJobRequest {
+    StartJobRequest {
+        source: Some(Source {
+            uri: format!("file://{}", folder.display()),
+            reach: host_name(),
+        }),
+        target: Some(Target {
+            base_url,
+            tenant: String::new(),
+        }),
+        interaction: Interaction::Auto.into(),
+        ..StartJobRequest::default()
     }
 }
 
