@@ -31,6 +31,7 @@ impl Figures {
         self.print();
         let text = json!({
             "bench": bench,
+            "command": format!("make bench-{bench}"),
             "commit": commit(),
             "machine": {"cpus": std::thread::available_parallelism()?.get(), "memory_mb": memory_mb()?},
             "figures": self.0,

@@ -5,7 +5,7 @@ use std::thread;
 use clap::Parser;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use stoker_bench::figures::Figures;
+use stoker_bench::figures::{Figures, median};
 use stoker_bench::simulated::{
     Course, CpuBound, Deadlocking, Flaky, FsyncBound, RateLimited, Server, run,
 };
@@ -18,20 +18,45 @@ const BATCH: [usize; 8] = [1, 5, 10, 25, 50, 100, 200, 500];
 const FROM: usize = 30;
 const TO: usize = 90;
 
-const KINDS: [&str; 6] = [
-    "fsync-bound",
-    "CPU-bound",
-    "rate-limited by requests",
-    "rate-limited by resources",
-    "deadlocking",
-    "flaky",
+/// Kinds of servers, with the names of their figures: of the worst run and of the median one.
+const KINDS: [(&str, &str, &str); 6] = [
+    (
+        "fsync-bound",
+        "fsync_worst_pct_of_best",
+        "fsync_median_pct_of_best",
+    ),
+    (
+        "CPU-bound",
+        "cpu_worst_pct_of_best",
+        "cpu_median_pct_of_best",
+    ),
+    (
+        "rate-limited by requests",
+        "limited_requests_worst_pct_of_best",
+        "limited_requests_median_pct_of_best",
+    ),
+    (
+        "rate-limited by resources",
+        "limited_resources_worst_pct_of_best",
+        "limited_resources_median_pct_of_best",
+    ),
+    (
+        "deadlocking",
+        "deadlocking_worst_pct_of_best",
+        "deadlocking_median_pct_of_best",
+    ),
+    (
+        "flaky",
+        "flaky_worst_pct_of_best",
+        "flaky_median_pct_of_best",
+    ),
 ];
 
 /// Compares `auto` with all fixed limits of a grid.
 #[derive(Debug, Parser)]
 struct Args {
     /// Servers of each kind, each with other properties
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = SERVERS)]
     servers: u64,
     /// The first of them
     #[arg(long, default_value_t = 1)]
@@ -43,6 +68,16 @@ struct Args {
     #[arg(long)]
     verbose: bool,
 }
+
+impl Args {
+    /// Whether nothing is left out, so that the figures are those to be kept.
+    fn is_all(&self) -> bool {
+        self.kind.is_none() && self.first == 1 && self.servers >= SERVERS
+    }
+}
+
+/// Servers of each kind.
+const SERVERS: u64 = 8;
 
 /// Each server is met so many times, with other dice.
 const DICE: [u64; 3] = [1, 2, 3];
@@ -66,6 +101,41 @@ impl Compared {
         let runs = self.runs.iter();
         runs.min_by(|a, b| Self::pct(a).total_cmp(&Self::pct(b)))
     }
+
+    fn wasted_pct(&self) -> f64 {
+        let wasted = self.runs.iter().map(|(_, course)| course.wasted_pct());
+        wasted.fold(0.0, f64::max)
+    }
+
+    /// The second from which on 95 % were reached in all runs.
+    fn slowest(&self) -> usize {
+        let reached = |(best, course): &(f64, Course)| course.reached(0.95 * best).unwrap_or(TO);
+        self.runs.iter().map(reached).max().unwrap_or(TO)
+    }
+
+    #[expect(clippy::print_stdout, reason = "the benchmark's result")]
+    fn print(&self, verbose: bool) {
+        let Some(run @ (best, course)) = self.worst() else {
+            return;
+        };
+        let (_, concurrency, batch) = course.limits.last().copied().unwrap_or_default();
+        println!(
+            "{:<26}{:>4}{best:>10.0}{:>9}{:>10.0}{:>9}{:>8.1}{:>10.2}{:>13}",
+            KINDS[self.kind].0,
+            self.server,
+            format!("{}x{}", self.best_at.0, self.best_at.1),
+            course.rate(FROM, TO),
+            format!("{concurrency}x{batch}"),
+            Self::pct(run),
+            self.wasted_pct(),
+            self.slowest(),
+        );
+        if verbose {
+            for (at, concurrency, batch) in &course.limits {
+                println!("  {at:>8.2} s  {concurrency} x {batch}");
+            }
+        }
+    }
 }
 
 fn main() -> anyhow::Result<()> {
@@ -83,8 +153,16 @@ fn main() -> anyhow::Result<()> {
             .join()
             .map_err(|_| anyhow::anyhow!("a simulation panicked"))?,
     );
-    let figures = tell(&compared, args.verbose);
-    figures.publish("tune")
+    print_heads();
+    for case in &compared {
+        case.print(args.verbose);
+    }
+    let figures = figures(&compared);
+    if args.is_all() {
+        return figures.publish("tune");
+    }
+    figures.print();
+    Ok(())
 }
 
 fn server(kind: usize, seed: u64) -> Box<dyn Server> {
@@ -129,43 +207,39 @@ fn compare((kind, number): (usize, u64)) -> Compared {
 }
 
 #[expect(clippy::print_stdout, reason = "the benchmark's result")]
-fn tell(compared: &[Compared], verbose: bool) -> Figures {
+fn print_heads() {
     println!(
         "{:<26}{:>4}{:>10}{:>9}{:>10}{:>9}{:>8}{:>10}{:>13}",
         "server", "no", "best/s", "at", "auto/s", "at", "% best", "wasted %", "95 % after s"
     );
-    let (mut worst, mut wasted, mut slowest) = (f64::MAX, 0.0_f64, 0);
-    for case in compared {
-        let Some(run @ (best, course)) = case.worst() else {
-            continue;
-        };
-        let (_, concurrency, batch) = course.limits.last().copied().unwrap_or_default();
-        let reached = |(best, course): &(f64, Course)| course.reached(0.95 * best).unwrap_or(TO);
-        let after = case.runs.iter().map(reached).max().unwrap_or(TO);
-        let waste = case.runs.iter().map(|(_, course)| course.wasted_pct());
-        let waste = waste.fold(0.0, f64::max);
-        println!(
-            "{:<26}{:>4}{best:>10.0}{:>9}{:>10.0}{:>9}{:>8.1}{waste:>10.2}{after:>13}",
-            KINDS[case.kind],
-            case.server,
-            format!("{}x{}", case.best_at.0, case.best_at.1),
-            course.rate(FROM, TO),
-            format!("{concurrency}x{batch}"),
-            Compared::pct(run),
-        );
-        if verbose {
-            for (at, concurrency, batch) in &course.limits {
-                println!("  {at:>8.2} s  {concurrency} x {batch}");
-            }
-        }
-        worst = worst.min(Compared::pct(run));
-        wasted = wasted.max(waste);
-        slowest = slowest.max(after);
-    }
+}
+
+fn figures(compared: &[Compared]) -> Figures {
     let mut figures = Figures::default();
-    figures.add("worst_pct_of_best", worst);
-    figures.add("wasted_requests_pct", wasted);
-    let slowest = u32::try_from(slowest).map_or(f64::NAN, f64::from);
-    figures.add("slowest_s_to_95_pct", slowest);
+    let (mut all, mut above) = (Vec::new(), 0);
+    for (kind, (_, worst, middle)) in KINDS.into_iter().enumerate() {
+        let cases = compared.iter().filter(|case| case.kind == kind);
+        let pcts: Vec<f64> = cases
+            .flat_map(|c| c.runs.iter().map(Compared::pct))
+            .collect();
+        if !pcts.is_empty() {
+            figures.add(worst, least(&pcts));
+            figures.add(middle, median(pcts.clone()));
+        }
+        above += pcts.iter().filter(|pct| **pct >= 95.0).count();
+        all.extend(pcts);
+    }
+    let share = |part: usize| f64::from(u32::try_from(part).unwrap_or(u32::MAX));
+    figures.add("runs", share(all.len()));
+    figures.add("runs_at_95_pct_or_more", share(above));
+    figures.add("worst_pct_of_best", least(&all));
+    let wasted = compared.iter().map(Compared::wasted_pct);
+    figures.add("worst_wasted_requests_pct", wasted.fold(0.0, f64::max));
+    let slowest = compared.iter().map(Compared::slowest).max().unwrap_or(TO);
+    figures.add("slowest_s_to_95_pct", share(slowest));
     figures
+}
+
+fn least(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::MAX, f64::min)
 }

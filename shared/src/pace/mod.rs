@@ -2,7 +2,7 @@
 //!
 //! Nobody knows the best values for a server beforehand, and they differ by orders of magnitude. [`Pace`] finds
 //! them by what counts, items done per second, and within [`Bounds`]: it starts small, tries its neighbours on
-//! a lattice of half octaves, and goes where the rate is better by more than the noise. What a server refuses
+//! a lattice of half octaves, and goes where all that was measured lets it expect a better rate. What a server refuses
 //! (429) teaches the rate it allows; what it fails makes a place less attractive than its rate says. [`Pace`] is
 //! pure: it has no clock and does no I/O. [`Pacer`] is its face for tasks, shared by all requests to one server.
 

@@ -7,8 +7,9 @@ use super::measure::{Sample, count};
 use super::surface::{Point, Surface};
 use super::{Axis, Bounds, Limits};
 
-/// What was measured counts half after this.
+/// Seconds after which what was measured counts half, and not at all.
 const HALF_LIFE: f64 = 60.0;
+const TOO_OLD: f64 = 180.0;
 
 /// The share of failed requests is pulled to that of all places as if so many more had been seen.
 const PULL: f64 = 500.0;
@@ -17,8 +18,8 @@ const PULL: f64 = 500.0;
 const FAILED_FREELY: f64 = 0.004;
 const FAILED_COSTS: f64 = 40.0;
 
-/// How far the surface is off, relative to the score.
-const MISFIT: f64 = 0.07;
+/// What is measured in a second is off by this for what lasts about as long: flushes, collections, locks.
+const MOMENT: f64 = 0.04;
 
 /// A step on the lattice, in half octaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,14 +51,9 @@ impl Step {
         Self::new(-self.concurrency, -self.batch)
     }
 
-    /// Whether it is one octave of one value.
-    pub(super) fn is_octave(self) -> bool {
-        self.concurrency.abs() + self.batch.abs() == 2 && self.concurrency * self.batch == 0
-    }
-
-    /// Whether it asks more of the server in any way.
+    /// Whether it has the server work on more items at a time.
     pub(super) fn is_upward(self) -> bool {
-        self.concurrency > 0 || self.batch > 0
+        self.concurrency + self.batch > 0
     }
 
     /// Where it leads; `None` where that is out of bounds.
@@ -108,16 +104,6 @@ pub(super) struct Places {
     known: BTreeMap<Limits, (Sample, Duration)>,
     all: Sample,
     seen: Duration,
-    surface: Option<(Limits, Surface)>,
-}
-
-/// How good a place seems to be.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Worth {
-    /// The logarithm of its score.
-    pub(super) log: f64,
-    /// Standard error of it.
-    pub(super) error: f64,
 }
 
 impl Places {
@@ -127,6 +113,9 @@ impl Places {
             return Sample::default();
         };
         let age = now.saturating_sub(since).as_secs_f64();
+        if age > TOO_OLD {
+            return Sample::default();
+        }
         sample.fade((-age / HALF_LIFE).exp2());
         sample
     }
@@ -156,43 +145,29 @@ impl Places {
         sample.error(self.all.variance())
     }
 
-    /// Lays the surface through what is known around `base`.
-    pub(super) fn lay_surface(&mut self, base: Limits, now: Duration) {
-        let points = self.known.keys().filter_map(|at| {
-            let known = self.get(*at, now);
-            let (x, y) = octaves(base, *at);
-            (known.slices >= 1.0 && known.items > 0.0).then(|| Point {
-                x,
-                y,
-                value: self.score(&known).ln(),
-                error: self.error(&known),
-            })
-        });
-        let points: Vec<Point> = points.collect();
-        self.surface = Surface::through(&points).map(|surface| (base, surface));
+    /// Whether a place was lately more than the server bears.
+    pub(super) fn is_overload(&self, at: Limits, now: Duration) -> bool {
+        let known = self.get(at, now);
+        known.requests > 0.0 && known.items <= 0.0
     }
 
-    /// How good a place seems by what was measured there and by the surface; `None` when there is neither.
-    pub(super) fn worth(&self, at: Limits, known: &Sample) -> Option<Worth> {
-        let smooth = self.surface.as_ref().map(|(base, surface)| {
-            let (x, y) = octaves(*base, at);
-            Worth {
-                log: surface.at(x, y),
-                error: MISFIT * (1.0 + x.hypot(y) / 2.0),
-            }
+    /// What all that is known says of any place, and `more` that was just measured at one of them.
+    pub(super) fn surface(&self, now: Duration, more: Option<(Limits, &Sample)>) -> Surface {
+        let old = self.known.keys().map(|at| (*at, self.get(*at, now)));
+        let mut known: BTreeMap<Limits, Sample> = old.collect();
+        if let Some((at, sample)) = more {
+            known.entry(at).or_default().add(sample);
+        }
+        // Where nothing was done at all there is no rate that would tell of the neighbours.
+        known.retain(|_, sample| sample.slices >= 1.0 && sample.items > 0.0);
+        let points = known.iter().map(|(at, sample)| Point {
+            at: *at,
+            value: self.score(sample).max(1e-9).ln(),
+            error: self
+                .error(sample)
+                .hypot(MOMENT / sample.secs.max(0.01).sqrt()),
         });
-        let measured = (known.slices >= 1.0).then(|| Worth {
-            log: self.score(known).max(1e-9).ln(),
-            error: self.error(known),
-        });
-        let (Some(a), Some(b)) = (measured, smooth) else {
-            return measured.or(smooth);
-        };
-        let (va, vb) = (a.error * a.error, b.error * b.error);
-        Some(Worth {
-            log: (a.log * vb + b.log * va) / (va + vb),
-            error: (va * vb / (va + vb)).sqrt(),
-        })
+        Surface::through(&points.collect::<Vec<_>>())
     }
 
     /// How good a place is: its rate, less what failing requests cost.
@@ -202,13 +177,4 @@ impl Places {
         let loss = FAILED_COSTS * (share - FAILED_FREELY).max(0.0);
         sample.rate() * (1.0 - loss).max(0.05)
     }
-}
-
-/// From one place to another.
-fn octaves(from: Limits, to: Limits) -> (f64, f64) {
-    let octaves = |from: usize, to: usize| (count(to) / count(from)).log2();
-    (
-        octaves(from.concurrency, to.concurrency),
-        octaves(from.batch, to.batch),
-    )
 }

@@ -7,10 +7,12 @@ use rand::{Rng, SeedableRng};
 
 use super::measure::{Sample, Window};
 use super::places::{Places, Step};
+use super::surface::{Gain, Surface};
 use super::throttle::Throttle;
 use super::{Bounds, Limits};
 
-/// A place must be better by this to be gone to.
+/// A place is tried if it may be better by this, and gone to if it certainly is, or if half of it is what is to be
+/// expected after a while.
 const GAIN: f64 = 0.02;
 
 /// Slices and seconds that make a first judgement, and seconds at which it must be made; with fewer slices, later.
@@ -194,7 +196,6 @@ impl Search {
             self.climb_anew();
         }
         self.places.add(self.base, now, sample);
-        self.places.lay_surface(self.base, now);
         if now < self.next_look {
             Next::Stay
         } else {
@@ -218,16 +219,14 @@ impl Search {
 
     fn judge_trial(&mut self, now: Duration, trial: Trial, seen: &Seen) -> Next {
         let sample = &seen.sample;
-        let mut known = self.places.get(trial.at, now);
-        known.add(sample);
-        let base = self.places.get(self.base, now);
-        let (gain, error) = self.gain(trial.at, &known, &base);
         if seen.starved && sample.secs >= SHORT {
             self.trial = None;
             self.rest(now, 0.0, 1.0);
             return Next::Stay;
         }
-        let judgement = self.compare(gain, error, sample);
+        let surface = self.places.surface(now, Some((trial.at, sample)));
+        let Gain { gain, error } = surface.gain(self.base, trial.at);
+        let judgement = Self::compare(gain, error, sample);
         if judgement == Judgement::Open {
             return Next::Measure;
         }
@@ -237,7 +236,6 @@ impl Search {
         if judgement == Judgement::Better {
             self.move_to(trial, seen.slack);
         }
-        self.places.lay_surface(self.base, now);
         if leaps {
             self.climb_on(trial.step);
             return Next::Try;
@@ -247,13 +245,19 @@ impl Search {
             self.rest(now, loss * sample.secs, 1.2);
             return Next::Stay;
         }
+        self.climb_past(now, trial, gain)
+    }
+
+    /// What comes after a trial that was not better, by `gain`.
+    fn climb_past(&mut self, now: Duration, trial: Trial, gain: f64) -> Next {
+        let base = self.places.get(self.base, now);
         if gain > HOPELESS && base.secs < LONG {
             // The base may owe its rate to luck: it is measured on, then the two are compared again.
             self.untried.push(trial.step);
             return Next::Stay;
         }
         // What all are compared with must be known best.
-        let uncertain = self.places.error(&known);
+        let uncertain = self.places.error(&self.places.get(trial.at, now));
         if uncertain < GAIN || self.places.error(&base) < 0.8 * uncertain {
             Next::Try
         } else {
@@ -275,16 +279,7 @@ impl Search {
         self.climbing = true;
     }
 
-    /// By what one seems better than the other, and how uncertain that is.
-    fn gain(&self, at: Limits, known: &Sample, base: &Sample) -> (f64, f64) {
-        let worth = self.places.worth(at, known);
-        let base = self.places.worth(self.base, base);
-        worth.zip(base).map_or((0.0, 1.0), |(worth, base)| {
-            (worth.log - base.log, worth.error.hypot(base.error))
-        })
-    }
-
-    fn compare(&self, gain: f64, error: f64, sample: &Sample) -> Judgement {
+    fn compare(gain: f64, error: f64, sample: &Sample) -> Judgement {
         let certainly_worse = gain + CERTAIN * error < GAIN;
         if sample.slices < FEWEST_SLICES || sample.secs < SHORT / 2.0 {
             return Judgement::Open;
@@ -296,14 +291,13 @@ impl Search {
             return Judgement::Open;
         }
         let unsure = error > UNSURE && gain.abs() < error;
-        let margin = error * if self.climbing { 0.5 } else { 1.0 };
         if gain - CERTAIN * error > GAIN {
             Judgement::Better
         } else if certainly_worse {
             Judgement::Worse
         } else if sample.secs < LONG || unsure && sample.secs < LONGER {
             Judgement::Open
-        } else if gain > GAIN + margin {
+        } else if gain > GAIN / 2.0 {
             Judgement::Better
         } else {
             Judgement::Worse
@@ -312,8 +306,9 @@ impl Search {
 
     /// The next place to try; rest when there is none.
     fn try_next(&mut self, now: Duration, throttle: &Throttle) {
+        let surface = self.places.surface(now, None);
         while let Some(step) = self.untried.pop() {
-            self.trial = self.worth_a_trial(now, step, throttle);
+            self.trial = self.worth_a_trial(&surface, step, throttle, now);
             if self.trial.is_some() {
                 return;
             }
@@ -324,7 +319,7 @@ impl Search {
         // By luck as far as is not known: what may be better is looked at as often as it is likely to be.
         let trials: Vec<Trial> = all_steps()
             .into_iter()
-            .filter_map(|step| self.worth_a_trial(now, step, throttle))
+            .filter_map(|step| self.worth_a_trial(&surface, step, throttle, now))
             .collect();
         let drawn = trials
             .into_iter()
@@ -338,23 +333,24 @@ impl Search {
     }
 
     /// Whether a place may be better than the base, for all that is known.
-    fn worth_a_trial(&self, now: Duration, step: Step, throttle: &Throttle) -> Option<Trial> {
+    fn worth_a_trial(
+        &self,
+        surface: &Surface,
+        step: Step,
+        throttle: &Throttle,
+        now: Duration,
+    ) -> Option<Trial> {
         let upward_and_failing = step.is_upward() && self.places.failing() > FAILING;
         if upward_and_failing || step.concurrency != 0 && self.slack {
             return None;
         }
         let at = step.from(self.base, &self.bounds)?;
-        let known = self.places.get(at, now);
-        let base = self.places.get(self.base, now);
-        let base = self.places.worth(self.base, &base)?;
-        let worth = self.places.worth(at, &known);
-        let (gain, error) = match worth {
-            Some(worth) if known.slices >= 1.0 || !step.is_octave() => {
-                (worth.log - base.log, worth.error.hypot(base.error))
-            }
-            _ => (1.0, 0.0),
-        };
-        let allowed = throttle.allows(at.batch).ln() - base.log;
+        if self.places.is_overload(at, now) {
+            return None;
+        }
+        let Gain { gain, error } = surface.gain(self.base, at);
+        let base = self.places.get(self.base, now).rate();
+        let allowed = throttle.allows(at.batch).ln() - base.max(1e-9).ln();
         let hope = (gain + CERTAIN * error).min(allowed);
         (hope > GAIN).then_some(Trial {
             at,

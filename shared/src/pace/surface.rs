@@ -1,127 +1,230 @@
-//! A smooth surface through what was measured around a place: where answers spread wide, single places are known
-//! badly, but their neighbours say something of them too.
+//! What all that was measured says of any place: where answers spread wide, each place is known badly by itself, but
+//! its neighbours say something of it too.
+//!
+//! A Gaussian process (kriging) over octaves of both values: near places have like rates, and what one value does is
+//! mostly the same whatever the other is, so the prior is a function of each alone, and a little of both.
 
-/// Coefficients: 1, x, y, x², xy, y².
-const TERMS: usize = 6;
+use std::f64::consts::LN_2;
 
-/// Points that a surface needs.
-const POINTS: usize = 9;
+use super::Limits;
+use super::measure::count;
 
-/// Points count less, the further off they are in octaves, and not endlessly for being certain.
-const REACH: f64 = 1.5;
-const CERTAINTY: f64 = 0.015;
+/// Standard deviations before anything is measured: of what each value does alone, and of what both do together.
+const ALONE: f64 = 1.0;
+const TOGETHER: f64 = 0.08;
+/// Of the level, which is the same for all places.
+const LEVEL: f64 = 2.0;
 
-/// Keeps the equations solvable where points lie in line.
-const RIDGE: f64 = 1e-3;
+/// Octaves over which places have much in common.
+const REACH: f64 = 4.0;
 
-/// One measured place: octaves from the middle, the logarithm of its score, its standard error.
+/// No place is known better than this: the server's rate is not quite the same all the time.
+const CERTAINTY: f64 = 0.01;
+
+/// One measured place: the logarithm of its score, and the standard error of that.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Point {
-    pub(super) x: f64,
-    pub(super) y: f64,
+    pub(super) at: Limits,
     pub(super) value: f64,
     pub(super) error: f64,
 }
 
-/// See the [module](self).
+/// By what one place seems better than another, as logarithm, and how uncertain that is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Surface([f64; TERMS]);
+pub(super) struct Gain {
+    pub(super) gain: f64,
+    pub(super) error: f64,
+}
+
+/// See the [module](self).
+#[derive(Debug, Clone)]
+pub(super) struct Surface {
+    places: Vec<Octaves>,
+    /// The lower triangle of the measurements' covariance, decomposed (Cholesky), and its inverse times the values.
+    factor: Vec<Vec<f64>>,
+    weights: Vec<f64>,
+}
+
+/// A place by logarithms.
+type Octaves = (f64, f64);
 
 impl Surface {
-    /// `None` when too few points are near.
-    pub(super) fn through(points: &[Point]) -> Option<Self> {
-        let near = points.iter().filter(|p| p.x.hypot(p.y) < 2.0 * REACH);
-        if near.count() < POINTS {
-            return None;
+    pub(super) fn through(points: &[Point]) -> Self {
+        let places: Vec<Octaves> = points.iter().map(|p| octaves(p.at)).collect();
+        let mean = points.iter().map(|p| p.value).sum::<f64>() / count(points.len().max(1));
+        let mut factor: Vec<Vec<f64>> = Vec::with_capacity(points.len());
+        for (n, point) in points.iter().enumerate() {
+            let noise = point.error * point.error + CERTAINTY * CERTAINTY;
+            let covariances: Vec<f64> = places[..n].iter().map(|p| alike(*p, places[n])).collect();
+            let mut row = solve_lower(&factor, covariances);
+            let rest = alike(places[n], places[n]) + noise - dot(&row, &row);
+            row.push(rest.max(1e-9).sqrt());
+            factor.push(row);
         }
-        let mut matrix = [[0.0; TERMS + 1]; TERMS];
-        for point in points {
-            let terms = terms(point.x, point.y);
-            let distance = point.x.hypot(point.y) / REACH;
-            let variance = point.error.powi(2) + CERTAINTY * CERTAINTY;
-            let weight = (-distance * distance / 2.0).exp() / variance;
-            for (row, left) in matrix.iter_mut().zip(terms) {
-                for (cell, right) in row.iter_mut().zip(terms) {
-                    *cell += weight * left * right;
-                }
-                row[TERMS] += weight * left * point.value;
-            }
+        let values = points.iter().map(|p| p.value - mean).collect();
+        let halfway = solve_lower(&factor, values);
+        let weights = solve_upper(&factor, halfway);
+        Self {
+            places,
+            factor,
+            weights,
         }
-        for (n, row) in matrix.iter_mut().enumerate().skip(1) {
-            row[n] += RIDGE * row[n] + RIDGE;
-        }
-        solve(matrix).map(Self)
     }
 
-    /// The logarithm of the score at some octaves from the middle.
-    pub(super) fn at(&self, x: f64, y: f64) -> f64 {
-        let terms = terms(x, y);
-        self.0.iter().zip(terms).map(|(c, t)| c * t).sum()
+    /// What `to` has over `from`.
+    pub(super) fn gain(&self, from: Limits, to: Limits) -> Gain {
+        let (from, to) = (octaves(from), octaves(to));
+        let shared = self.places.iter().map(|p| alike(*p, to) - alike(*p, from));
+        let shared: Vec<f64> = shared.collect();
+        let gain = dot(&shared, &self.weights);
+        let explained = solve_lower(&self.factor, shared);
+        let before = alike(to, to) + alike(from, from) - 2.0 * alike(from, to);
+        let left = before - dot(&explained, &explained);
+        Gain {
+            gain,
+            error: left.max(0.0).sqrt(),
+        }
     }
 }
 
-fn terms(x: f64, y: f64) -> [f64; TERMS] {
-    [1.0, x, y, x * x, x * y, y * y]
+fn octaves(at: Limits) -> Octaves {
+    let octaves = |n: usize| count(n).ln() / LN_2;
+    (octaves(at.concurrency), octaves(at.batch))
 }
 
-/// Gauss elimination with pivots.
-fn solve(mut m: [[f64; TERMS + 1]; TERMS]) -> Option<[f64; TERMS]> {
-    for column in 0..TERMS {
-        let pivot =
-            (column..TERMS).max_by(|a, b| m[*a][column].abs().total_cmp(&m[*b][column].abs()))?;
-        if m[pivot][column].abs() < 1e-9 {
-            return None;
-        }
-        m.swap(column, pivot);
-        let lead = m[column];
-        for (n, row) in m.iter_mut().enumerate() {
-            if n != column {
-                let factor = row[column] / lead[column];
-                for (cell, above) in row.iter_mut().zip(lead) {
-                    *cell -= factor * above;
-                }
-            }
-        }
+/// The covariance of two places before anything is measured.
+fn alike(a: Octaves, b: Octaves) -> f64 {
+    let (x, y) = ((a.0 - b.0).abs(), (a.1 - b.1).abs());
+    LEVEL * LEVEL
+        + ALONE * ALONE * (smooth(x) + smooth(y))
+        + TOGETHER * TOGETHER * smooth(x.hypot(y))
+}
+
+/// Matérn's function for what is twice differentiable, but may bend.
+fn smooth(distance: f64) -> f64 {
+    let d = 5.0_f64.sqrt() * distance / REACH;
+    (1.0 + d + d * d / 3.0) * (-d).exp()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Solves L·x = b for the rows that `values` has.
+fn solve_lower(factor: &[Vec<f64>], mut values: Vec<f64>) -> Vec<f64> {
+    for n in 0..values.len() {
+        let (before, row) = (&values[..n], &factor[n]);
+        values[n] = (values[n] - dot(&row[..n], before)) / row[n];
     }
-    let mut solution = [0.0; TERMS];
-    for (n, value) in solution.iter_mut().enumerate() {
-        *value = m[n][TERMS] / m[n][n];
+    values
+}
+
+/// Solves Lᵀ·x = b.
+fn solve_upper(factor: &[Vec<f64>], mut values: Vec<f64>) -> Vec<f64> {
+    for n in (0..values.len()).rev() {
+        let later = (n + 1..values.len()).map(|m| factor[m][n] * values[m]);
+        values[n] = (values[n] - later.sum::<f64>()) / factor[n][n];
     }
-    Some(solution)
+    values
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn grid(value: impl Fn(f64, f64) -> f64) -> Vec<Point> {
-        let xs = [-1.0, 0.0, 1.0];
-        let all = xs.iter().flat_map(|x| xs.iter().map(move |y| (*x, *y)));
-        let point = |(x, y)| Point {
-            x,
-            y,
-            value: value(x, y),
-            error: 0.02,
-        };
-        all.map(point).collect()
+    fn point(concurrency: usize, batch: usize, value: f64, error: f64) -> Point {
+        let at = Limits { concurrency, batch };
+        Point { at, value, error }
+    }
+
+    fn value(at: Limits) -> f64 {
+        let (x, y) = octaves(at);
+        0.3 * x - 0.03 * x * x - (0.1 + 10.0 / y.exp2()).ln()
     }
 
     #[test]
-    fn a_quadratic_surface_is_found_again() {
-        let value =
-            |x: f64, y: f64| 3.0 + 0.2 * x - 0.1 * y - 0.3 * x * x + 0.05 * x * y - 0.02 * y * y;
-        let surface = Surface::through(&grid(value)).unwrap();
-        assert!((surface.at(0.5, -0.5) - value(0.5, -0.5)).abs() < 0.01);
+    fn what_lies_between_is_known_from_its_neighbours() {
+        let all = [4, 8, 16, 32]
+            .iter()
+            .flat_map(|c| [25, 50, 200].map(|b| (*c, b)));
+        let points = all.map(|(concurrency, batch)| {
+            let value = value(Limits { concurrency, batch });
+            point(concurrency, batch, value, 0.02)
+        });
+        let surface = Surface::through(&points.collect::<Vec<_>>());
+        let (from, to) = (
+            Limits {
+                concurrency: 8,
+                batch: 50,
+            },
+            Limits {
+                concurrency: 11,
+                batch: 100,
+            },
+        );
+        let seen = surface.gain(from, to);
+        let off = (seen.gain - (value(to) - value(from))).abs();
+        assert!(off < seen.error, "{seen:?}, off by {off}");
+        assert!(seen.error < 0.1, "{seen:?}");
     }
 
     #[test]
-    fn few_points_or_points_in_line_are_no_trouble() {
-        assert!(Surface::through(&grid(|_, _| 1.0)[..5]).is_none());
-        let mut line = grid(|x, _| x);
-        for p in &mut line {
-            p.y = 0.0;
+    fn what_batches_do_is_learned_at_any_concurrency() {
+        let points = [
+            point(4, 50, 1.0, 0.01),
+            point(4, 100, 1.3, 0.01),
+            point(8, 50, 1.5, 0.01),
+        ];
+        let (from, to) = (
+            Limits {
+                concurrency: 8,
+                batch: 50,
+            },
+            Limits {
+                concurrency: 8,
+                batch: 100,
+            },
+        );
+        let seen = Surface::through(&points).gain(from, to);
+        assert!((seen.gain - 0.3).abs() < 2.0 * seen.error, "{seen:?}");
+        assert!(seen.error < 0.15, "{seen:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_was_measured_gains_are_numbers_and_no_place_gains_on_itself(
+            measured in proptest::collection::vec((1_usize..65, 1_usize..501, -20.0..20.0, 0.0..2.0), 0..40),
+            (a, b) in ((1_usize..65, 1_usize..501), (1_usize..65, 1_usize..501)),
+        ) {
+            let points = measured.into_iter();
+            let points = points.map(|(concurrency, batch, value, error)| point(concurrency, batch, value, error));
+            let points: Vec<Point> = points.collect();
+            let surface = Surface::through(&points);
+            let [a, b] = [a, b].map(|(concurrency, batch)| Limits { concurrency, batch });
+            let (there, back) = (surface.gain(a, b), surface.gain(b, a));
+            prop_assert!(there.gain.is_finite() && there.error.is_finite(), "{there:?}");
+            prop_assert!((there.gain + back.gain).abs() < 1e-6, "{there:?} {back:?}");
+            let none = surface.gain(a, a);
+            prop_assert!(none.gain.abs() < 1e-9 && none.error < 1e-6, "{none:?}");
         }
-        let surface = Surface::through(&line).unwrap();
-        assert!((surface.at(0.5, 0.0) - 0.5).abs() < 0.05);
+    }
+
+    #[test]
+    fn nothing_measured_is_nothing_known() {
+        let (from, to) = (
+            Limits {
+                concurrency: 8,
+                batch: 50,
+            },
+            Limits {
+                concurrency: 16,
+                batch: 50,
+            },
+        );
+        let seen = Surface::through(&[]).gain(from, to);
+        assert!(seen.gain.abs() < 1e-9 && seen.error > 0.2, "{seen:?}");
+        assert!(Surface::through(&[]).gain(from, from).error < 1e-9);
     }
 }

@@ -1,8 +1,11 @@
 //! Tests of the core: whatever happens, what must always hold; and that it finds what there is to find.
 
+use std::cell::RefCell;
 use std::collections::BinaryHeap;
 
 use proptest::prelude::*;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 
 use super::*;
 
@@ -185,6 +188,52 @@ fn the_knee_is_found_and_not_passed_by_far() {
     }
     let concurrency = played.pace.limits().concurrency;
     assert!((8..=32).contains(&concurrency), "{concurrency}");
+}
+
+#[test]
+fn a_slow_rise_is_found_through_noise() {
+    let bounds = Bounds {
+        concurrency: Axis::fixed(16),
+        batch: BOUNDS.batch,
+    };
+    let mut played = Played::new(bounds);
+    let rng = RefCell::new(StdRng::seed_from_u64(7));
+    // A request costs as much as 12 of its items; times spread as those of a busy server do.
+    let takes = |limits: Limits, _: usize| {
+        let dice: f64 = rng.borrow_mut().random_range(1e-6..1.0);
+        let spread = 0.5 - 0.5 * dice.ln();
+        Duration::from_micros(8000 + 700 * limits.batch as u64).mul_f64(spread)
+    };
+    let (mut large, mut all) = (0, 0);
+    while played.now < ms(90_000) {
+        played.step(takes, |_| Answer::Done);
+        if played.now > ms(30_000) {
+            all += 1;
+            large += u32::from(played.pace.limits().batch >= 140);
+        }
+    }
+    assert!(large > all / 2, "{large} of {all} at large batches");
+}
+
+#[test]
+fn an_overload_of_one_place_says_nothing_of_its_neighbours() {
+    let mut played = Played::new(BOUNDS);
+    let takes = |limits: Limits, _: usize| ms(20 + limits.batch as u64 / 10);
+    // What is 32 or more at a time fails; less than that goes on.
+    while played.now < ms(40_000) {
+        let running = played.ends.len() + 1;
+        let limits = played.pace.limits();
+        played.step(takes, |_| {
+            if limits.concurrency >= 32 && running >= 24 {
+                Answer::Failed
+            } else {
+                Answer::Done
+            }
+        });
+    }
+    let Limits { concurrency, batch } = played.pace.limits();
+    assert!((8..32).contains(&concurrency), "{concurrency}");
+    assert!(batch >= 100, "{batch}");
 }
 
 #[test]
