@@ -4,6 +4,7 @@ pub mod buffers;
 pub mod clock;
 pub mod config;
 pub mod fhir;
+pub mod frames;
 pub mod grpc;
 pub mod health;
 pub mod kafka;

@@ -42,8 +42,8 @@ pub struct Config {
     /// the last one took, a minute at least.
     #[serde(with = "humantime_serde")]
     pub scan_interval: Duration,
-    /// Uncompressed NDJSON objects above so many bytes are loaded as several units of about that size,
-    /// by several workers.
+    /// NDJSON objects above so many stored bytes, uncompressed or of several zstd frames, are loaded as several
+    /// units of about that size, by several workers.
     pub unit_bytes: u64,
     /// Names of mounts shared by several hosts that this scanner can read, besides its own folders.
     pub shared_mounts: Vec<String>,

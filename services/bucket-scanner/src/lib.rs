@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 mod announce;
 mod classify;
 pub mod config;
+mod frames;
 pub mod ledger;
 mod list;
 pub mod metrics;

@@ -97,7 +97,7 @@ fn add(page: &mut Page, item: Listed) {
             last_modified: meta.last_modified,
             file_type,
             compression,
-            // Only its bytes can tell.
+            // Only its bytes can tell: see `frames`.
             several_frames: false,
         });
     }

@@ -6,7 +6,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::announce::Announcer;
-use crate::ledger::{Ledger, LedgerError, Registered, Scan};
+use crate::frames;
+use crate::ledger::{Ledger, LedgerError, Page, Registered, Scan};
 use crate::list::Listing;
 use crate::metrics::ScannerMetrics;
 use crate::signals::Signals;
@@ -88,7 +89,7 @@ impl Registrar<'_> {
         };
         let mut next = self.shutdown.run_until_cancelled(listing.next()).await;
         loop {
-            let page = match next {
+            let mut page = match next {
                 None => return Ok(End::Stopped),
                 Some(Ok(Some(page))) => page,
                 Some(Ok(None)) => return Ok(End::Listed),
@@ -96,11 +97,12 @@ impl Registrar<'_> {
             };
             // The next page is listed meanwhile.
             let (registered, following) = tokio::join!(
-                self.ledger.register_page(scan, &page),
+                self.register(scan, &mut page),
                 self.shutdown.run_until_cancelled(listing.next()),
             );
             let registered = match registered {
-                Ok(registered) => registered,
+                Ok(Some(registered)) => registered,
+                Ok(None) => return Ok(End::Stopped),
                 Err(e) => return cannot_keep(scan, e),
             };
             self.metrics.registered(&registered);
@@ -108,6 +110,26 @@ impl Registrar<'_> {
             self.planned(&registered);
             next = following;
         }
+    }
+
+    /// Looks into what may be shared, and registers the page; none when stopped before.
+    ///
+    /// Died before the page is registered: what was looked into is looked into again. After: it is known.
+    async fn register(
+        &self,
+        scan: &Scan,
+        page: &mut Page,
+    ) -> Result<Option<Registered>, LedgerError> {
+        let places = self.ledger.worth_a_look(scan, page).await?;
+        if !places.is_empty()
+            && let Ok(store) = self.stores.open(&scan.source)
+        {
+            let look = frames::look(&*store, page, &places);
+            if self.shutdown.run_until_cancelled(look).await.is_none() {
+                return Ok(None);
+            }
+        }
+        self.ledger.register_page(scan, page).await.map(Some)
     }
 
     fn planned(&self, registered: &Registered) {

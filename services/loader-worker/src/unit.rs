@@ -1,5 +1,6 @@
 //! One unit of work, from its lease to its end: read → send → record.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use crate::flight::Flight;
 use crate::ledger::{Ledger, LedgerFault};
 use crate::memory::Memory;
 use crate::outcome::Settled;
-use crate::read::{self, BatchSize, DecodeError, Piece, Reading, Share};
+use crate::read::{self, BatchSize, DecodeError, Piece, Reading, Share, ShareError};
 use crate::record::{Recorder, Recording};
 use crate::send::{Stop, Stops};
 use crate::stats::Stats;
@@ -100,11 +101,17 @@ impl UnitWork {
         let object = unit.object.clone().unwrap_or_default();
         let store = self.stores.open(&unit.source.clone().unwrap_or_default())?;
         ensure_unchanged(&*store, &object).await?;
-        let range = unit.range.unwrap_or_default();
+        let Some(share) = self.share(&*store, unit, &object).await? else {
+            ensure_unchanged(&*store, &object).await?;
+            self.finish(&lease, 0, 0).await?;
+            announcer.unit_done();
+            return Ok(());
+        };
         // The last line goes on beyond the range.
-        let stored = store.get(&object.key, range.start..object.size).await?;
+        let stored = store.get(&object.key, share.from..object.size).await?;
         let read = Arc::new(AtomicU64::new(0));
-        let pieces = read::start(self.reading(unit, &object), stored, Arc::clone(&read));
+        let reading = self.reading(unit, &object, share);
+        let pieces = read::start(reading, stored, Arc::clone(&read));
         let recorder = Recorder::new(
             self.ledger.clone(),
             lease.clone(),
@@ -137,6 +144,27 @@ impl UnitWork {
         Ok(())
     }
 
+    /// What the unit holds; none when no frame begins in its range.
+    async fn share(
+        &self,
+        store: &dyn ObjectStore,
+        unit: &Unit,
+        object: &ObjectVersion,
+    ) -> Result<Option<Share>, UnitEnd> {
+        let read = AtomicU64::new(0);
+        let found = Share::of(unit, object, store, &read);
+        let found = self.stops.stop.run_until_cancelled(found).await;
+        let read_bytes = &self.stats.metrics().read_bytes;
+        read_bytes.inc_by(read.load(Ordering::Relaxed));
+        match found.ok_or(UnitEnd::Interrupted)? {
+            Ok(share) => Ok(share),
+            Err(ShareError::Store(e)) => Err(UnitEnd::Unreadable(e)),
+            Err(ShareError::TooMany(e)) => {
+                Err(UnitEnd::Damaged(DecodeError::Damaged(io::Error::other(e))))
+            }
+        }
+    }
+
     /// Ends the unit; while the ledger is away it tries again, for as long as the lease is held.
     async fn finish(&self, lease: &Lease, lines: u64, decoded_bytes: u64) -> Result<(), UnitEnd> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
@@ -159,13 +187,13 @@ impl UnitWork {
         }
     }
 
-    fn reading(&self, unit: &Unit, object: &ObjectVersion) -> Reading {
+    fn reading(&self, unit: &Unit, object: &ObjectVersion, share: Share) -> Reading {
         let done: RangeSet = unit.done.iter().map(|r| r.start..r.end).collect();
         Reading {
             file_type: FileType::try_from(object.file_type).unwrap_or_default(),
             compression: Compression::try_from(object.compression).unwrap_or_default(),
             interaction: unit.interaction(),
-            share: share(unit, object),
+            share,
             done,
             batch: self.batch(),
             batch_bytes: self.settings.batch_bytes,
@@ -252,21 +280,6 @@ impl UnitWork {
             Some(Piece::Document(_)) | None => return Err(UnitEnd::ReaderFailed),
         }
         Ok(None)
-    }
-}
-
-/// Compressed objects are in one piece.
-fn share(unit: &Unit, object: &ObjectVersion) -> Share {
-    match unit.range {
-        Some(range) if range.start > 0 || range.end < object.size => Share {
-            begins_inside: range.start > 0,
-            length: if range.end < object.size {
-                range.end - range.start
-            } else {
-                u64::MAX
-            },
-        },
-        _ => Share::WHOLE,
     }
 }
 

@@ -154,8 +154,12 @@ pub trait Ledger: Debug + Send + Sync + 'static {
     /// that lists nothing.
     async fn begin_known_scan(&self, reaches: &[String]) -> Result<Option<Scan>, LedgerError>;
 
+    /// Places in a page of the objects that are new or have changed, and would be shared by workers if they were of
+    /// several zstd frames: whether they are is to be found out before the page is registered. Only reads.
+    async fn worth_a_look(&self, scan: &Scan, page: &Page) -> Result<Vec<usize>, LedgerError>;
+
     /// Registers a page of a listing and plans its loads for every running job of the source:
-    /// a new object has version 1, a changed one the next version; unfinished units of older versions
+    /// a new object has version 1, a changed one the next version, and what is known of an unchanged one stays; unfinished units of older versions
     /// are rescinded, of all jobs. Issues and counts go to the jobs that the listing is for. Also
     /// renews the leave.
     ///

@@ -12,11 +12,23 @@ use tokio::sync::mpsc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::parted::Parted;
+use super::share::{Share, ShareEnd};
+
 /// Decoded bytes read at a time.
 const CHUNK: usize = 256 << 10;
 
 /// Chunks on their way to who takes them, about.
 const CHUNKS_KEPT: usize = 4;
+
+/// What a unit's stored bytes come to, in their order.
+#[derive(Debug)]
+pub(super) enum Decoded {
+    /// The next bytes.
+    Bytes(Bytes),
+    /// The unit's own frames are over: what comes now is of the next.
+    Border,
+}
 
 /// Why an object's decoded bytes ended early.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +64,15 @@ impl Stored {
         }
     }
 
+    /// The next chunk; `None` at the end.
+    pub(super) fn take(&mut self) -> io::Result<Option<Bytes>> {
+        let chunk = self.next_chunk();
+        if self.failure.is_some() {
+            return Err(io::Error::other("the store failed"));
+        }
+        Ok(chunk)
+    }
+
     /// The next chunk; `None` at the end or after a failure.
     fn next_chunk(&mut self) -> Option<Bytes> {
         match self.chunks.blocking_recv()? {
@@ -79,13 +100,8 @@ impl Read for Stored {
 
 impl BufRead for Stored {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.current.is_empty()
-            && let Some(chunk) = self.next_chunk()
-        {
-            self.current = chunk;
-        }
-        if self.failure.is_some() {
-            return Err(io::Error::other("the store failed"));
+        if self.current.is_empty() {
+            self.current = self.take()?.unwrap_or_default();
         }
         Ok(&self.current)
     }
@@ -95,19 +111,20 @@ impl BufRead for Stored {
     }
 }
 
-/// Feeds decoded chunks to `emit` until the end, or until `emit` says false. Compression is taken off on a
+/// Feeds what a unit comes to to `emit` until the end, or until `emit` says false. Compression is taken off on a
 /// thread of its own, which works ahead of who takes the chunks; so it is for a blocking thread of a runtime.
 pub(super) fn decode_ahead(
     stored: Stored,
     compression: Compression,
-    mut emit: impl FnMut(Bytes) -> bool,
+    share: Share,
+    mut emit: impl FnMut(Decoded) -> bool,
 ) -> Result<(), DecodeError> {
     if matches!(compression, Compression::None | Compression::Unspecified) {
-        return decode(stored, compression, emit);
+        return decode(stored, compression, share, emit);
     }
     let (decoded, mut chunks) = mpsc::channel(2);
     let decoding = tokio::task::spawn_blocking(move || {
-        decode(stored, compression, |chunk| {
+        decode(stored, compression, share, |chunk| {
             decoded.blocking_send(chunk).is_ok()
         })
     });
@@ -122,19 +139,22 @@ pub(super) fn decode_ahead(
     ended.unwrap_or_else(|e| Err(DecodeError::Damaged(io::Error::other(e))))
 }
 
-/// Feeds decoded chunks to `emit` until the end, or until `emit` says false.
+/// Feeds what a unit comes to to `emit` until the end, or until `emit` says false.
 pub(super) fn decode(
     mut stored: Stored,
     compression: Compression,
-    mut emit: impl FnMut(Bytes) -> bool,
+    share: Share,
+    mut emit: impl FnMut(Decoded) -> bool,
 ) -> Result<(), DecodeError> {
-    let result = match compression {
-        Compression::Gzip => pump(MultiGzDecoder::new(&mut stored), &mut emit),
-        Compression::Zstd => zstd::stream::read::Decoder::with_buffer(&mut stored)
-            .and_then(|decoder| pump(decoder, &mut emit)),
-        Compression::None | Compression::Unspecified => {
+    let result = match (compression, share.end) {
+        (Compression::Gzip, _) => pump(MultiGzDecoder::new(&mut stored), &mut emit).map(drop),
+        (Compression::Zstd, ShareEnd::Decoded(_)) => unpack(&mut stored, &mut emit).map(drop),
+        (Compression::Zstd, ShareEnd::Frame(until)) => {
+            unpack_frames(Parted::new(&mut stored, share.from, until), &mut emit)
+        }
+        (Compression::None | Compression::Unspecified, _) => {
             while let Some(chunk) = stored.next_chunk() {
-                if !emit(chunk) {
+                if !emit(Decoded::Bytes(chunk)) {
                     break;
                 }
             }
@@ -147,7 +167,20 @@ pub(super) fn decode(
     }
 }
 
-fn pump(mut decoder: impl Read, emit: &mut impl FnMut(Bytes) -> bool) -> io::Result<()> {
+/// A unit's own frames, and what follows for as long as it is wanted: the unit's last line.
+fn unpack_frames(mut frames: Parted<'_>, emit: &mut impl FnMut(Decoded) -> bool) -> io::Result<()> {
+    if unpack(&mut frames, emit)? && frames.go_beyond() && emit(Decoded::Border) {
+        unpack(&mut frames, emit)?;
+    }
+    frames.agree()
+}
+
+fn unpack(stored: impl BufRead, emit: &mut impl FnMut(Decoded) -> bool) -> io::Result<bool> {
+    pump(zstd::stream::read::Decoder::with_buffer(stored)?, emit)
+}
+
+/// Whether it came to the end.
+fn pump(mut decoder: impl Read, emit: &mut impl FnMut(Decoded) -> bool) -> io::Result<bool> {
     let mut buffers = Buffers::new(CHUNK, CHUNKS_KEPT);
     loop {
         let mut buffer = buffers.take();
@@ -165,11 +198,11 @@ fn pump(mut decoder: impl Read, emit: &mut impl FnMut(Bytes) -> bool) -> io::Res
             }
         };
         // What was decoded before the damage is whole: it is loaded, and the damage named after it.
-        if filled > 0 && !emit(buffers.give(buffer, filled)) {
-            return Ok(());
+        if filled > 0 && !emit(Decoded::Bytes(buffers.give(buffer, filled))) {
+            return Ok(false);
         }
         if end? {
-            return Ok(());
+            return Ok(true);
         }
     }
 }
@@ -187,11 +220,22 @@ mod tests {
         }
         drop(tx);
         let mut out = Vec::new();
-        let result = decode(Stored::new(rx, Arc::default()), compression, |chunk| {
-            out.extend_from_slice(&chunk);
-            true
-        });
+        let result = collect(rx, compression, &mut out);
         (out, result)
+    }
+
+    fn collect(
+        chunks: mpsc::Receiver<Result<Bytes, StoreError>>,
+        compression: Compression,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DecodeError> {
+        let stored = Stored::new(chunks, Arc::default());
+        decode(stored, compression, Share::WHOLE, |decoded| {
+            if let Decoded::Bytes(chunk) = decoded {
+                out.extend_from_slice(&chunk);
+            }
+            true
+        })
     }
 
     fn gzip(content: &[u8]) -> Vec<u8> {
@@ -235,10 +279,7 @@ mod tests {
             .unwrap();
         drop(tx);
         let mut out = Vec::new();
-        let result = decode(Stored::new(rx, Arc::default()), compression, |chunk| {
-            out.extend_from_slice(&chunk);
-            true
-        });
+        let result = collect(rx, compression, &mut out);
         (out, result)
     }
 
@@ -248,7 +289,7 @@ mod tests {
         let what = "x".to_owned();
         tx.try_send(Err(StoreError::Denied { what })).unwrap();
         drop(tx);
-        let result = decode(Stored::new(rx, Arc::default()), Compression::Gzip, |_| true);
+        let result = collect(rx, Compression::Gzip, &mut Vec::new());
         assert!(matches!(
             result,
             Err(DecodeError::Store(StoreError::Denied { .. }))

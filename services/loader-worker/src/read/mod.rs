@@ -15,21 +15,23 @@ use tokio::sync::mpsc;
 mod decode;
 mod document;
 mod entry;
-pub mod frames;
 mod groups;
 mod header;
 mod key;
 mod lines;
+mod parted;
 mod reading;
 mod room;
+mod share;
 
 pub use decode::DecodeError;
 pub use document::Rejected;
 pub use header::BadInput;
-pub use reading::{BatchSize, Reading, Share};
+pub use reading::{BatchSize, Reading};
+pub use share::{Share, ShareEnd, ShareError};
 
 use crate::input::{Input, Place, Request};
-use decode::Stored;
+use decode::{Decoded, Stored};
 pub(crate) use key::{KeySet, key_of};
 
 use document::{Document, Documents};
@@ -95,9 +97,12 @@ pub fn start(
     let (pieces, receiver) = mpsc::channel(1);
     let stored = Stored::new(from_store, read);
     tokio::task::spawn_blocking(move || {
-        let compression = reading.compression;
+        let (compression, share) = (reading.compression, reading.share);
         let mut splitter = Splitter::new(reading, pieces);
-        let decoded = decode::decode_ahead(stored, compression, |chunk| splitter.chunk(&chunk));
+        let decoded = decode::decode_ahead(stored, compression, share, |decoded| match decoded {
+            Decoded::Bytes(chunk) => splitter.chunk(&chunk),
+            Decoded::Border => splitter.border(),
+        });
         splitter.end(decoded);
     });
     receiver
@@ -113,6 +118,8 @@ struct Splitter {
     /// The whole content so far of a JSON file; `None` once it is too long.
     content: Option<BytesMut>,
     decoded: u64,
+    /// Decoded bytes of the unit's range; more than there are as long as that is not known.
+    length: u64,
     line: u64,
     /// Start of the blank lines just passed: settled together with the line after them.
     blank_from: Option<u64>,
@@ -132,6 +139,10 @@ impl Splitter {
             room: Room::new(&reading),
             content: Some(BytesMut::new()),
             decoded: 0,
+            length: match reading.share.end {
+                ShareEnd::Decoded(length) => length,
+                ShareEnd::Frame(_) => u64::MAX,
+            },
             line: 0,
             blank_from: None,
             groups: Groups::new(
@@ -176,6 +187,12 @@ impl Splitter {
         go_on && !self.over
     }
 
+    /// The range ends here; so does a line that began before, or it goes on.
+    fn border(&mut self) -> bool {
+        self.length = self.decoded;
+        self.open
+    }
+
     /// Waits for memory for a text that turns out to be long.
     fn make_room(&mut self, bytes: usize) {
         if self.room.is_short_for(bytes) {
@@ -200,7 +217,7 @@ impl Splitter {
         self.emit(match decoded {
             Ok(()) => Piece::End {
                 lines: self.line,
-                decoded_bytes: self.decoded.min(self.reading.share.length),
+                decoded_bytes: self.decoded.min(self.length),
             },
             Err(e) => Piece::Broken(e),
         });
@@ -233,7 +250,7 @@ impl Splitter {
     }
 
     fn is_beyond(&self, start: u64) -> bool {
-        start > self.reading.share.length
+        start > self.length
     }
 
     fn whole_file(&mut self) {

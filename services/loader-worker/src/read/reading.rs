@@ -4,6 +4,7 @@ use stoker_proto::common::v1::{Compression, FileType, Interaction};
 use stoker_shared::pace::Pacer;
 use stoker_shared::ranges::RangeSet;
 
+use super::share::Share;
 use crate::breakup::InFlight;
 use crate::memory::Memory;
 use crate::texts::Texts;
@@ -59,22 +60,4 @@ impl BatchSize {
             Self::Paced(pacer) => pacer.batch(),
         }
     }
-}
-
-/// Which of the lines that are read a unit holds. One that begins just where the next unit does is of this unit: who
-/// reads that one cannot see that a line ends just before.
-#[derive(Debug, Clone, Copy)]
-pub struct Share {
-    /// The bytes begin within the object: all up to the first line end is of a unit before.
-    pub begins_inside: bool,
-    /// No line is held that begins after so many decoded bytes.
-    pub length: u64,
-}
-
-impl Share {
-    /// All there is.
-    pub const WHOLE: Self = Self {
-        begins_inside: false,
-        length: u64::MAX,
-    };
 }

@@ -190,13 +190,15 @@ async fn damage_is_told_after_what_was_whole() {
 /// The lines that a unit of the range `start..end` sends, and what it says at its end.
 async fn lines_of_range(content: &[u8], start: usize, end: usize) -> (Vec<u64>, Vec<u64>) {
     let mut reading = reading(FileType::Ndjson);
+    let length = if end < content.len() {
+        (end - start) as u64
+    } else {
+        u64::MAX
+    };
     reading.share = Share {
+        from: start as u64,
         begins_inside: start > 0,
-        length: if end < content.len() {
-            (end - start) as u64
-        } else {
-            u64::MAX
-        },
+        end: ShareEnd::Decoded(length),
     };
     let (mut starts, mut ended) = (Vec::new(), Vec::new());
     for piece in pieces(reading, &content[start..]).await {

@@ -256,6 +256,14 @@ impl Ledger for SqlLedger {
         in_transaction!(self.writer, scans::begin, self.limits.lease, reaches, true)
     }
 
+    async fn worth_a_look(&self, scan: &Scan, page: &Page) -> Result<Vec<usize>, LedgerError> {
+        let large = objects::large_zstd(page, self.limits.unit_bytes);
+        if large.is_empty() {
+            return Ok(large);
+        }
+        with_connection!(self, objects::not_as_known, scan.source_id, page, large)
+    }
+
     async fn register_page(&self, scan: &Scan, page: &Page) -> Result<Registered, LedgerError> {
         in_transaction!(BEGIN_BULK; self.writer, scans::register, self.limits, scan, page)
     }

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::NaiveDateTime;
 use sqlx::FromRow;
+use stoker_proto::common::v1::Compression;
 
 use super::{Conn, KEEP_STATEMENTS, LedgerError, Page, Registered, rows};
+use crate::ledger::cut::can_be_cut;
 use crate::ledger::rows::{Column, ints, texts};
 use crate::ledger::text::{Spelled, all_or_has, int, nat32, split_key, to_micros};
 use crate::ledger::{FoundObject, ObjectNews};
@@ -73,10 +75,7 @@ pub(super) async fn register(
         match known.remove(&(place.0, place.1.to_owned())) {
             None if is_of(types, object)? => new.push((place, object)),
             None => {}
-            Some(row) if row.shows(object) => objects.push(Known {
-                several_frames: object.several_frames,
-                ..row.known
-            }),
+            Some(row) if row.shows(object) => objects.push(row.known),
             Some(row) => changed.push((row, object)),
         }
     }
@@ -98,6 +97,47 @@ pub(super) async fn register(
 fn is_of(types: &[String], object: &FoundObject) -> Result<bool, LedgerError> {
     let file_type = object.file_type.spell()?;
     Ok(types.iter().any(|types| all_or_has(types, file_type)))
+}
+
+/// Places in a page of the objects that become several units if they are of several zstd frames.
+pub(super) fn large_zstd(page: &Page, unit_bytes: u64) -> Vec<usize> {
+    let is_one = |o: &FoundObject| {
+        o.compression == Compression::Zstd
+            && can_be_cut(o.file_type, o.compression, true)
+            && o.size > unit_bytes
+    };
+    let objects = page.objects.iter().enumerate();
+    objects.filter(|(_, o)| is_one(o)).map(|(n, _)| n).collect()
+}
+
+/// Those of some objects of a page that are new or have changed.
+pub(super) async fn not_as_known(
+    conn: &mut Conn,
+    source_id: i64,
+    page: &Page,
+    places: Vec<usize>,
+) -> Result<Vec<usize>, LedgerError> {
+    let object = |place: usize| &page.objects[place];
+    let path = |place: usize| {
+        let object = object(place);
+        (object.bucket_name.as_str(), split_key(&object.key).0)
+    };
+    let paths: BTreeSet<Path<'_>> = places.iter().map(|&place| path(place)).collect();
+    let paths = known_paths(conn, &paths).await?;
+    let placed = |place: usize| {
+        let id = *paths.get(&path(place))?;
+        Some(((id, split_key(&object(place).key).1), object(place)))
+    };
+    let found = places.iter().filter_map(|&place| placed(place)).collect();
+    let known = existing(conn, source_id, &found).await?;
+    let is_known = |place: usize| {
+        let row = placed(place).and_then(|((id, name), _)| known.get(&(id, name.to_owned())));
+        row.is_some_and(|row| row.shows(object(place)))
+    };
+    Ok(places
+        .into_iter()
+        .filter(|&place| !is_known(place))
+        .collect())
 }
 
 fn news(object: &FoundObject, version: i64) -> ObjectNews {

@@ -97,10 +97,16 @@ fn scanned(whole: &[u8], chunk: usize) -> (Vec<u64>, bool) {
 }
 
 fn first_from(whole: &[u8], from: usize, chunk: usize) -> Option<u64> {
-    let mut search = FirstFrame::new(from as u64);
+    first_in(whole, from, u64::MAX, chunk)
+}
+
+fn first_in(whole: &[u8], from: usize, limit: u64, chunk: usize) -> Option<u64> {
+    let mut search = FirstFrame::new(from as u64, limit);
     for bytes in whole[from..].chunks(chunk) {
-        if let Some(found) = search.push(bytes).unwrap() {
-            return Some(found);
+        match search.push(bytes).unwrap() {
+            Search::Found(at) => return Some(at),
+            Search::Nothing => return None,
+            Search::Open => {}
         }
     }
     search.end()
@@ -125,24 +131,19 @@ proptest! {
     ) {
         let (whole, starts) = assemble(&pieces);
         let from = from.index(whole.len());
-        let expected = starts.into_iter().find(|&start| start >= from as u64);
+        let expected = starts.iter().copied().find(|&start| start >= from as u64);
         prop_assert_eq!(first_from(&whole, from, chunk), expected);
-    }
-
-    #[test]
-    fn the_first_bytes_tell_several_from_one(pieces in prop::collection::vec(piece(), 1..4)) {
-        let (whole, starts) = assemble(&pieces);
-        let size = whole.len() as u64;
-        prop_assert_eq!(has_several(&whole, size), Ok(Some(starts.len() > 1)));
-        let half = has_several(&whole[..whole.len() / 2], size).unwrap();
-        prop_assert!(half.is_none() || half == Some(starts.len() > 1));
+        for limit in [from + 1, from + 1000, from + 10_000] {
+            let before = |at: &u64| *at < limit as u64;
+            let found = first_in(&whole, from, limit as u64, chunk).filter(before);
+            prop_assert_eq!(found, expected.filter(before));
+        }
     }
 
     #[test]
     fn no_bytes_are_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let with_magic = [&MAGIC[..], &bytes].concat();
         let _ = Frames::new(0).push(&with_magic, |_| {});
-        let _ = has_several(&bytes, 300);
         prop_assert!(first_from(&with_magic, 0, 7).is_none_or(|at| at <= 300));
     }
 }
@@ -188,5 +189,27 @@ fn damage_is_told() {
     }
     let (found, whole) = scanned(&good[..good.len() - 1], 100);
     assert_eq!((found.len(), whole), (1, false), "cut short");
-    assert_eq!(first_from(&good[..good.len() - 1], 0, 100), None);
+    let cut = &[&good[..], &good[..good.len() - 1]].concat();
+    assert_eq!(first_from(cut, 1, 100), Some(good.len() as u64));
+}
+
+#[test]
+fn a_frame_for_every_line_is_not_too_many() {
+    let line = frame(b"{\"resourceType\":\"Basic\"}\n", 1, false, true);
+    let whole = line.repeat(20_000);
+    let second = Some(line.len() as u64);
+    assert_eq!(first_from(&whole, 1, whole.len()), second);
+    assert_eq!(first_from(&whole, 1, 100), second);
+}
+
+#[test]
+fn a_header_tells_the_size_of_the_content() {
+    for size in [0, 1, 255, 256, 300, 65_791, 65_792, 1 << 20] {
+        for (sized, told) in [(true, Some(size as u64)), (false, None)] {
+            let mut frames = Frames::new(0);
+            let bytes = frame(&vec![b'x'; size], 1, false, sized);
+            frames.push(&bytes[..20.min(bytes.len())], |_| {}).unwrap();
+            assert_eq!(frames.content_size(), told, "{size}");
+        }
+    }
 }
