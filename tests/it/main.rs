@@ -16,6 +16,7 @@ mod cos;
 mod doctor;
 mod events;
 mod fhir_bucket;
+mod frames;
 mod hapi_load;
 mod house;
 mod kills;

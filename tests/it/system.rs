@@ -78,8 +78,13 @@ impl System {
     }
 
     pub(crate) async fn put_lines(&self, name: &str, lines: String) {
-        let key = format!("in/{name}.ndjson");
-        self.minio.put(BUCKET, &key, lines.into()).await.unwrap();
+        let object = format!("{name}.ndjson");
+        self.put_object(&object, lines.into()).await;
+    }
+
+    pub(crate) async fn put_object(&self, name: &str, bytes: Vec<u8>) {
+        let key = format!("in/{name}");
+        self.minio.put(BUCKET, &key, bytes).await.unwrap();
     }
 
     pub(crate) async fn begin(&self, scanner: &Service) -> i64 {

@@ -160,6 +160,7 @@ conformance! {
     waves::a_worker_takes_only_places_it_names,
     ranges::a_large_object_is_shared,
     ranges::what_cannot_be_read_from_its_middle_stays_whole,
+    ranges::frames_are_looked_for_once_in_a_version,
     ranges::a_load_ends_with_its_last_unit,
     ranges::places_count_over_the_whole_object,
     ranges::errors_of_a_shared_object_come_in_its_order,

@@ -1,10 +1,10 @@
 //! Large objects, shared by several workers.
 
-use bucket_scanner::ledger::{FoundObject, LedgerError, Retried};
+use bucket_scanner::ledger::{FoundObject, LedgerError, Page, Retried};
 use stoker_proto::common::v1::{Compression, FileType};
 use stoker_proto::ledger::v1::{Disposition, JobState, LoadError, LoadErrorKind, Unit};
 
-use crate::world::{World, commit, lease_of, object, rejecting, start, uncompressed};
+use crate::world::{World, commit, lease_of, object, rejecting, reload, start, uncompressed};
 
 const MIB: u64 = 1 << 20;
 /// More than three times the default size of a unit.
@@ -88,6 +88,58 @@ pub(crate) async fn what_cannot_be_read_from_its_middle_stays_whole(world: World
         }
     }
     assert_eq!(count, [1, 1, 4, 1]);
+}
+
+pub(crate) async fn frames_are_looked_for_once_in_a_version(world: World) {
+    let zstd = |key: &str, size| FoundObject {
+        compression: Compression::Zstd,
+        ..object(key, size)
+    };
+    let objects = [
+        uncompressed("/data/a.ndjson", LARGE),
+        zstd("/data/b.ndjson.zst", LARGE),
+        zstd("/data/c.ndjson.zst", 64 * MIB),
+        FoundObject {
+            file_type: FileType::Json,
+            ..zstd("/data/d.json.zst", LARGE)
+        },
+        zstd("/other/e.ndjson.zst", LARGE),
+    ];
+    let page = |objects: &[FoundObject]| Page {
+        objects: objects.to_vec(),
+        ..Page::default()
+    };
+    world.start(&start()).await;
+    let scan = world.begin_scan().await;
+    let look = async |objects: &[FoundObject]| {
+        let look = world.ledger.worth_a_look(&scan, &page(objects)).await;
+        look.unwrap()
+    };
+    assert_eq!(look(&objects).await, [1, 4], "nothing is known of them");
+    let mut seen = objects.clone();
+    seen[1].several_frames = true;
+    world.register(&scan, &seen).await.unwrap();
+    assert_eq!(look(&objects).await, [0; 0], "they are as they were");
+    let mut changed = objects.clone();
+    changed[4].size += 1;
+    assert_eq!(look(&changed).await, [4]);
+    world.register(&scan, &changed).await.unwrap();
+    world.ledger.finish_scan(&scan, None).await.unwrap();
+    world.start(&reload()).await;
+    // What was seen of it holds as long as it is the same.
+    world.scan(&objects[1..2]).await;
+    let mut of_b = 0;
+    loop {
+        let units = lease_all(&world).await;
+        if units.is_empty() {
+            break;
+        }
+        for unit in units {
+            of_b += usize::from(crate::world::key_of(&unit) == objects[1].key);
+            world.finish(&unit).await.unwrap();
+        }
+    }
+    assert_eq!(of_b, 4);
 }
 
 pub(crate) async fn a_load_ends_with_its_last_unit(world: World) {

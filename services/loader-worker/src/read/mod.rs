@@ -20,6 +20,7 @@ mod header;
 mod key;
 mod lines;
 mod parted;
+mod piece;
 mod reading;
 mod room;
 mod share;
@@ -27,6 +28,7 @@ mod share;
 pub use decode::DecodeError;
 pub use document::Rejected;
 pub use header::BadInput;
+pub use piece::{Piece, WholeDocument};
 pub use reading::{BatchSize, Reading};
 pub use share::{Share, ShareEnd, ShareError};
 
@@ -41,39 +43,6 @@ pub(crate) use room::Held;
 use room::Room;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// What a unit holds, piece by piece.
-#[derive(Debug)]
-pub enum Piece {
-    /// To be sent.
-    Request(Request),
-    /// Not to be sent.
-    Rejected(Vec<Rejected>),
-    /// A document as it is, to be written elsewhere.
-    Document(WholeDocument),
-    /// The end, and what was seen on the way.
-    End {
-        /// Lines, blank ones included.
-        lines: u64,
-        /// Decoded bytes.
-        decoded_bytes: u64,
-    },
-    /// The bytes ended early; what came before is whole.
-    Broken(DecodeError),
-}
-
-/// A line or a file that is one resource, often a Bundle.
-#[derive(Debug, Clone)]
-pub struct WholeDocument {
-    /// Its bytes, without white space around them.
-    pub json: Bytes,
-    /// Where it lies.
-    pub place: Place,
-    /// Its type.
-    pub resource_type: Arc<str>,
-    /// Memory that it takes until it is dropped.
-    pub(crate) _held: Option<Held>,
-}
 
 /// Whether a text is JSON and a FHIR resource as far as is looked.
 pub(crate) fn is_resource(json: &[u8]) -> bool {

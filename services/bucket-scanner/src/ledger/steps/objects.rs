@@ -124,14 +124,14 @@ pub(super) async fn not_as_known(
     };
     let paths: BTreeSet<Path<'_>> = places.iter().map(|&place| path(place)).collect();
     let paths = known_paths(conn, &paths).await?;
-    let placed = |place: usize| {
+    let found_at = |place: usize| {
         let id = *paths.get(&path(place))?;
         Some(((id, split_key(&object(place).key).1), object(place)))
     };
-    let found = places.iter().filter_map(|&place| placed(place)).collect();
+    let found = places.iter().filter_map(|&place| found_at(place)).collect();
     let known = existing(conn, source_id, &found).await?;
     let is_known = |place: usize| {
-        let row = placed(place).and_then(|((id, name), _)| known.get(&(id, name.to_owned())));
+        let row = found_at(place).and_then(|((id, name), _)| known.get(&(id, name.to_owned())));
         row.is_some_and(|row| row.shows(object(place)))
     };
     Ok(places

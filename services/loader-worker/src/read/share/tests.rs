@@ -9,6 +9,7 @@ use stoker_shared::ranges::RangeSet;
 
 use super::*;
 use crate::read::{BatchSize, DecodeError, Piece, Reading, start};
+use crate::texts::Texts;
 
 /// A line's first byte in the whole content, and its text.
 type Found = Vec<(u64, Vec<u8>)>;
@@ -134,6 +135,7 @@ fn reading(share: Share, done: RangeSet) -> Reading {
         transactions: true,
         whole: false,
         in_flight: None,
+        texts: Texts::default(),
         memory: None,
         stored_bytes: u64::MAX,
         max_document_bytes: 1 << 20,
@@ -179,7 +181,7 @@ fn stored(content: &[u8], cuts: &[prop::sample::Index], kinds: &[u8]) -> (Vec<u8
     let (mut stored, mut starts) = (Vec::new(), Vec::new());
     for (n, part) in cuts.windows(2).enumerate() {
         let kind = kinds[n % kinds.len()];
-        if kind & 3 == 0 {
+        if kind.is_multiple_of(4) {
             stored.extend(skippable(&vec![kind; usize::from(kind) * 3]));
         }
         starts.push(stored.len() as u64);
