@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use stoker_proto::common::v1::{Compression, FileType};
 use stoker_proto::ledger::v1::{Lease, ObjectVersion, Unit};
 use stoker_shared::kafka::Events;
-use stoker_shared::object_store::{ObjectStore, Place, StoreError, Stores};
+use stoker_shared::object_store::{ByteStream, ObjectStore, Place, StoreError, Stores};
 use stoker_shared::ranges::RangeSet;
 use stoker_shared::retry::Backoff;
 use tokio::sync::mpsc;
@@ -101,20 +101,36 @@ impl UnitWork {
         let object = unit.object.clone().unwrap_or_default();
         let store = self.stores.open(&unit.source.clone().unwrap_or_default())?;
         ensure_unchanged(&*store, &object).await?;
-        let Some(share) = self.share(&*store, unit, &object).await? else {
-            ensure_unchanged(&*store, &object).await?;
-            self.finish(&lease, 0, 0).await?;
-            announcer.unit_done();
-            return Ok(());
+        let (lines, decoded_bytes) = match self.share(&*store, unit, &object).await? {
+            Some(share) => {
+                // The last line goes on beyond the range.
+                let stored = store.get(&object.key, share.from..object.size).await?;
+                let reading = self.reading(unit, &object, share);
+                self.bring(unit, reading, stored, &announcer).await?
+            }
+            None => (0, 0),
         };
-        // The last line goes on beyond the range.
-        let stored = store.get(&object.key, share.from..object.size).await?;
+        ensure_unchanged(&*store, &object).await?;
+        // Died before this: the next lease finds everything done and only finishes. After: nothing is left.
+        self.finish(&lease, lines, decoded_bytes).await?;
+        announcer.unit_done();
+        Ok(())
+    }
+
+    /// Brings what is read where it is to go, and records what became of it; answers how many lines and bytes there
+    /// were.
+    async fn bring(
+        &self,
+        unit: &Unit,
+        reading: Reading,
+        stored: ByteStream,
+        announcer: &Announcer,
+    ) -> Result<(u64, u64), UnitEnd> {
         let read = Arc::new(AtomicU64::new(0));
-        let reading = self.reading(unit, &object, share);
         let pieces = read::start(reading, stored, Arc::clone(&read));
         let recorder = Recorder::new(
             self.ledger.clone(),
-            lease.clone(),
+            unit.lease.clone().unwrap_or_default(),
             Arc::clone(&self.stats),
             announcer.clone(),
             self.waits_for_room,
@@ -136,12 +152,7 @@ impl UnitWork {
         read_bytes.inc_by(read.load(Ordering::Relaxed));
         // A failed recording also ends the sending, so its reason comes first.
         recording.end().await?;
-        let (lines, decoded_bytes) = sent?;
-        ensure_unchanged(&*store, &object).await?;
-        // Died before this: the next lease finds everything done and only finishes. After: nothing is left.
-        self.finish(&lease, lines, decoded_bytes).await?;
-        announcer.unit_done();
-        Ok(())
+        sent
     }
 
     /// What the unit holds; none when no frame begins in its range.
