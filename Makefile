@@ -29,13 +29,14 @@ bench: bench-load bench-ledger bench-tune ## Run all benchmarks
 
 bench-load: ## Measure `stoker load`: rates, cost of the ledger, memory (21 GB of disk)
 	cargo build --release -p stoker -p stoker-bench
-	cargo run --release -p stoker-bench --bin bench-load
+	$${CARGO_TARGET_DIR:-target}/release/bench-load
 
 bench-ledger: ## Measure the ledger on PostgreSQL with a million objects (about 3 minutes, 2 GB of disk)
 	scripts/bench-ledger.sh
 
 bench-tune: ## Compare `auto` with the best fixed limits on simulated servers (a few minutes)
-	cargo run --release -p stoker-bench --bin bench-tune
+	cargo build --release -p stoker -p stoker-bench
+	$${CARGO_TARGET_DIR:-target}/release/bench-tune
 
 bench-kills: ## Kill workers and scanners a hundred times while they load a million resources (half an hour)
 	STOKER_KILLS=100 STOKER_KILL_RESOURCES=1000000 scripts/test.sh --test it -- kills:: --nocapture

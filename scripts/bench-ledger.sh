@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export STOKER_POSTGRES_PORT=${STOKER_POSTGRES_PORT:-15499}
-cargo build --release -p stoker-bench --bin bench-ledger
+cargo build --release -p stoker -p stoker-bench
 tests/parts/postgres.sh install
 trap 'tests/parts/postgres.sh stop' EXIT
 # The rest as PostgreSQL's manual would have it on a small server, not as its package leaves it.
@@ -13,4 +13,4 @@ export STOKER_POSTGRES_SETTINGS='shared_buffers = 1GB
 max_wal_size = 4GB'
 STOKER_POSTGRES_FSYNC=on tests/parts/postgres.sh start
 eval "$(tests/parts/postgres.sh env)"
-cargo run --release -p stoker-bench --bin bench-ledger -- "$@"
+"${CARGO_TARGET_DIR:-target}/release/bench-ledger" "$@"
