@@ -15,7 +15,7 @@ const CONCURRENCY: usize = 4;
 const UNITS: usize = 4;
 
 /// Resources that a killed worker may have sent and not committed; see `window` in its settings.
-pub(crate) const IN_FLIGHT: u64 = (UNITS * 2 * CONCURRENCY * BATCH) as u64;
+pub(crate) const IN_FLIGHT: u64 = (UNITS * (CONCURRENCY + CONCURRENCY / 2) * BATCH) as u64;
 
 const BUCKET: &str = "fhir";
 const LIMIT: Duration = Duration::from_mins(4);
