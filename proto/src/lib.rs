@@ -32,5 +32,13 @@ pub mod events {
     }
 }
 
+/// `stoker.index.v1`: how a remote-indexer is doing.
+pub mod index {
+    /// Version 1.
+    pub mod v1 {
+        include!("gen/stoker.index.v1.rs");
+    }
+}
+
 /// All contracts as an encoded `google.protobuf.FileDescriptorSet`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");

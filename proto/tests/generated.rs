@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 5] = [
     "stoker/common/v1/common.proto",
     "stoker/ledger/v1/work.proto",
     "stoker/ledger/v1/jobs.proto",
     "stoker/events/v1/events.proto",
+    "stoker/index/v1/index.proto",
 ];
 
 fn root() -> PathBuf {

@@ -11,6 +11,7 @@ pub mod kafka;
 pub mod keystore;
 pub mod object_store;
 pub mod pace;
+pub mod postgres;
 pub mod properties;
 pub mod ranges;
 pub mod retry;

@@ -109,6 +109,52 @@ pub fn resolve(
     Ok(Some(Secret(text)))
 }
 
+/// Stars in the place of what stands between `user:` and `@`, and of a `password` parameter. Where a
+/// URL cannot be told from its password, all of it is stars: a password may hold `/`, `?`, `#`, `@`.
+pub fn url_without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        let may_hold_one = url.contains(':') && url.contains('@');
+        return if may_hold_one { "***" } else { url }.to_owned();
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at(end);
+    let tail = without_parameter(tail);
+    let shown = match authority.rsplit_once('@') {
+        None => ends_with_port(authority).then(|| authority.to_owned()),
+        Some((user, host)) => Some(match user.split_once(':') {
+            Some((name, _)) => format!("{name}:***@{host}"),
+            None => authority.to_owned(),
+        }),
+    };
+    match shown {
+        Some(shown) if !tail.contains('@') => format!("{scheme}://{shown}{tail}"),
+        _ => format!("{scheme}://***"),
+    }
+}
+
+/// Whether what follows the host's colon is a port, if there is one.
+fn ends_with_port(authority: &str) -> bool {
+    let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
+    authority.ends_with(']') || port.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn without_parameter(tail: &str) -> String {
+    let Some((path, query)) = tail.split_once('?') else {
+        return tail.to_owned();
+    };
+    let parts: Vec<&str> = query
+        .split('&')
+        .map(|part| {
+            let secret = ["password=***", "sslpassword=***"];
+            let found = secret
+                .into_iter()
+                .find(|s| part.starts_with(s.trim_end_matches('*')));
+            found.unwrap_or(part)
+        })
+        .collect();
+    format!("{path}?{}", parts.join("&"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -188,6 +188,10 @@ where
     let deadline = config.service().shutdown_deadline;
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|source| ServiceError::Listen { address, source })?;
+    // The port may have been left to the system.
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!("health and metrics: http://{address}/metrics");
+    }
     // The health pages outlive the drain: that is when the platform asks them.
     let pages_end = CancellationToken::new();
     let _end_pages = pages_end.clone().drop_guard();

@@ -123,7 +123,9 @@ impl Trouble {
             Some((code, reason)) if is_about_us(code) => {
                 Some(KafkaLookError::Refused { brokers, reason })
             }
-            Some((RDKafkaErrorCode::SSL, reason)) => Some(KafkaLookError::Tls { brokers, reason }),
+            Some((code, reason)) if is_tls(code, &reason) => {
+                Some(KafkaLookError::Tls { brokers, reason })
+            }
             _ if !over => None,
             Some((_, reason)) => Some(KafkaLookError::Unreachable { brokers, reason }),
             None => Some(KafkaLookError::Unreachable {
@@ -139,6 +141,11 @@ fn is_about_us(code: RDKafkaErrorCode) -> bool {
         code,
         RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed
     )
+}
+
+/// That the client's certificate is refused comes after the handshake, as the end of the connection.
+fn is_tls(code: RDKafkaErrorCode, reason: &str) -> bool {
+    code == RDKafkaErrorCode::SSL || reason.contains("SSL routines::")
 }
 
 impl ClientContext for Trouble {

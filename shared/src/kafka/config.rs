@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use rdkafka::ClientConfig;
 use serde::{Deserialize, Serialize};
 
+use super::tls::KafkaPem;
 use crate::config::Faults;
+use crate::keystore::TrustStoreError;
 use crate::secret::{self, Secret, SecretError};
 
 /// Brokers, and who we are to them.
@@ -16,12 +18,26 @@ pub struct KafkaConfig {
     pub brokers: Vec<String>,
     /// Whether connections are encrypted.
     pub tls: bool,
-    /// PEM file of the certificates that sign the brokers', instead of the system's.
+    /// PEM, PKCS#12 or JKS file of the certificates that sign the brokers', instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// PEM file of the client's certificate (mTLS); goes with `client_key_file`.
+    /// Password of `ca_file`, where that is PKCS#12 or JKS.
+    pub ca_password: Option<Secret>,
+    /// File that holds the password of `ca_file`.
+    pub ca_password_file: Option<PathBuf>,
+    /// Whether a broker's certificate must name the host that was asked for.
+    pub check_host_name: bool,
+    /// PEM file of the client's certificate (mTLS), which goes with `client_key_file`; or a PKCS#12 file of
+    /// both.
     pub client_cert_file: Option<PathBuf>,
     /// PEM file of the client's private key.
     pub client_key_file: Option<PathBuf>,
+    /// Password of the private key, or of the PKCS#12 file.
+    pub client_key_password: Option<Secret>,
+    /// File that holds the password of the private key.
+    pub client_key_password_file: Option<PathBuf>,
+    /// In the place of the files; no key of the configuration.
+    #[serde(skip)]
+    pub pem: KafkaPem,
     /// How `user` proves who it is.
     pub sasl: Sasl,
     /// User; goes with a password.
@@ -55,8 +71,14 @@ impl Default for KafkaConfig {
             brokers: Vec::new(),
             tls: false,
             ca_file: None,
+            ca_password: None,
+            ca_password_file: None,
+            check_host_name: true,
             client_cert_file: None,
             client_key_file: None,
+            client_key_password: None,
+            client_key_password_file: None,
+            pem: KafkaPem::default(),
             sasl: Sasl::Plain,
             user: None,
             password: None,
@@ -72,6 +94,17 @@ pub enum KafkaConfigError {
     /// The password cannot be had.
     #[error("kafka.{0}")]
     Secret(#[from] SecretError),
+    /// A file cannot be read.
+    #[error("kafka: {} cannot be read: {source}; check its path", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A PKCS#12 or JKS file cannot be used.
+    #[error("kafka: {0}")]
+    Store(#[from] TrustStoreError),
     /// Half of a user and a password.
     #[error("kafka: user and password (or password_file) go together; give both or none")]
     HalfUser,
@@ -123,14 +156,8 @@ impl KafkaConfig {
             (true, true) => "sasl_ssl",
         };
         client.set("security.protocol", protocol);
-        for (key, file) in [
-            ("ssl.ca.location", &self.ca_file),
-            ("ssl.certificate.location", &self.client_cert_file),
-            ("ssl.key.location", &self.client_key_file),
-        ] {
-            if let Some(file) = file {
-                client.set(key, file.display().to_string());
-            }
+        if self.tls {
+            self.set_tls(&mut client)?;
         }
         Ok(client)
     }

@@ -23,12 +23,15 @@ use crate::trace;
 mod check;
 mod config;
 mod hear;
+pub mod java;
 mod state;
+mod tls;
 
 pub use check::{KafkaLook, KafkaLookError, look};
 pub use config::{KafkaConfig, KafkaConfigError, Sasl};
 pub use hear::Heard;
 use state::{Announcing, State};
+pub use tls::KafkaPem;
 
 /// Events kept while Kafka does not take them.
 const KEPT: &str = "20000";

@@ -210,3 +210,27 @@ async fn only_the_named_cipher_suites_are_offered() {
     assert!(!is_answered(port, with("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256")).await);
     assert!(is_answered(port, with("TLS_UNHEARD_OF")).await, "then all");
 }
+
+#[test]
+fn a_private_key_is_read_with_its_chain() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("store");
+    let read = |bytes: &[u8], password: &str| {
+        std::fs::write(&file, bytes).unwrap();
+        ClientKey::read(&file, Some(&password.into()))
+    };
+    let found = read(SAMPLES[3].1, "change-password").unwrap();
+    assert_eq!(found.chain, pem::encode("CERTIFICATE", AUTHORITY));
+    let key = found.key.expose();
+    assert!(key.starts_with("-----BEGIN PRIVATE KEY-----\n"), "{key}");
+    assert_eq!(pem::in_lines(key), key);
+    assert!(!format!("{found:?}").contains("PRIVATE"));
+    for (bytes, password, expected) in [
+        (SAMPLES[3].1, "wrong", "the password does not open"),
+        (SAMPLES[0].1, "change-password", "no private key"),
+        (SAMPLES[4].1, "change-password", "-deststoretype PKCS12"),
+    ] {
+        let error = read(bytes, password).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use stoker_shared::secret::url_without_password;
+
 use super::LedgerError;
 
 /// Where the ledger is kept. Debug, Display and Serialize leave a password out.
@@ -34,7 +36,7 @@ impl FromStr for LedgerUrl {
         match path {
             Some(path) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
             _ => Err(LedgerError::BadUrl {
-                url: without_password(text),
+                url: url_without_password(text),
             }),
         }
     }
@@ -59,7 +61,7 @@ impl fmt::Display for LedgerUrl {
         match self {
             Self::Memory => f.write_str("none"),
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            Self::Postgres(url) => f.write_str(&without_password(url)),
+            Self::Postgres(url) => f.write_str(&url_without_password(url)),
         }
     }
 }
@@ -68,52 +70,6 @@ impl fmt::Debug for LedgerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LedgerUrl({self})")
     }
-}
-
-/// Stars in the place of what stands between `user:` and `@`, and of a `password` parameter. Where a
-/// URL cannot be told from its password, all of it is stars: a password may hold `/`, `?`, `#`, `@`.
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        let may_hold_one = url.contains(':') && url.contains('@');
-        return if may_hold_one { "***" } else { url }.to_owned();
-    };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, tail) = rest.split_at(end);
-    let tail = without_parameter(tail);
-    let shown = match authority.rsplit_once('@') {
-        None => ends_with_port(authority).then(|| authority.to_owned()),
-        Some((user, host)) => Some(match user.split_once(':') {
-            Some((name, _)) => format!("{name}:***@{host}"),
-            None => authority.to_owned(),
-        }),
-    };
-    match shown {
-        Some(shown) if !tail.contains('@') => format!("{scheme}://{shown}{tail}"),
-        _ => format!("{scheme}://***"),
-    }
-}
-
-/// Whether what follows the host's colon is a port, if there is one.
-fn ends_with_port(authority: &str) -> bool {
-    let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
-    authority.ends_with(']') || port.bytes().all(|b| b.is_ascii_digit())
-}
-
-fn without_parameter(tail: &str) -> String {
-    let Some((path, query)) = tail.split_once('?') else {
-        return tail.to_owned();
-    };
-    let parts: Vec<&str> = query
-        .split('&')
-        .map(|part| {
-            let secret = ["password=***", "sslpassword=***"];
-            let found = secret
-                .into_iter()
-                .find(|s| part.starts_with(s.trim_end_matches('*')));
-            found.unwrap_or(part)
-        })
-        .collect();
-    format!("{path}?{}", parts.join("&"))
 }
 
 #[cfg(test)]
@@ -155,7 +111,7 @@ mod tests {
             "mysql:ann:sec-ret@db/x",
             "postgres://db/x?sslmode=require&sslpassword=sec-ret",
         ] {
-            let shown = without_password(text);
+            let shown = url_without_password(text);
             assert!(!shown.contains("sec") && !shown.contains("ret"), "{shown}");
         }
         for text in [
@@ -164,7 +120,7 @@ mod tests {
             "postgres:///x?host=/run/postgresql",
             "/a/b",
         ] {
-            assert_eq!(without_password(text), text);
+            assert_eq!(url_without_password(text), text);
         }
     }
 }

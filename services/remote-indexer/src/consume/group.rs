@@ -1,0 +1,204 @@
+//! What Kafka tells a consumer besides messages: which partitions are its own, and how it fares.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::progress::Progress;
+use crate::metrics::IndexMetrics;
+
+/// Shared by a consumer and librdkafka's callbacks.
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    pub(super) topic: String,
+    pub(super) metrics: IndexMetrics,
+    progress: Arc<Mutex<Progress>>,
+    trouble: Arc<Mutex<Trouble>>,
+}
+
+/// What keeps a consumer from taking messages.
+#[derive(Debug)]
+struct Trouble {
+    /// Brokers cannot be used.
+    away: Option<&'static str>,
+    /// They can, and give us no partitions.
+    idle: Option<&'static str>,
+}
+
+impl Group {
+    pub(super) fn new(topic: String, metrics: IndexMetrics) -> Self {
+        Self {
+            topic,
+            metrics,
+            progress: Arc::default(),
+            trouble: Arc::new(Mutex::new(Trouble {
+                away: None,
+                idle: Some("the consumer has not joined its group yet"),
+            })),
+        }
+    }
+
+    pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why nothing can be taken just now.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let trouble = self.lock_trouble();
+        let away = trouble.away.map(str::to_owned);
+        let idle = trouble
+            .idle
+            .map(|reason| format!("{}: {reason}", self.topic));
+        away.or(idle)
+    }
+
+    /// A broker answers.
+    pub(super) fn reached(&self) {
+        if self.lock_trouble().away.take().is_some() {
+            tracing::info!("Kafka is back");
+        }
+        self.metrics.set_kafka_up(true);
+    }
+
+    /// No broker answers, or none as it should. Told once.
+    fn away(&self, reason: &'static str) {
+        let before = self.lock_trouble().away.replace(reason);
+        if before != Some(reason) {
+            tracing::warn!("{reason}; trying again");
+        }
+        self.metrics.set_kafka_up(false);
+    }
+
+    /// Brokers answer, but give us no partitions. Told once.
+    pub(super) fn without_partitions(&self, reason: &'static str) {
+        let before = self.lock_trouble().idle.replace(reason);
+        if before != Some(reason) {
+            tracing::warn!(topic = self.topic, "{reason}; trying again");
+        }
+    }
+
+    fn lock_trouble(&self) -> MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is done and not yet asked to be committed, as Kafka wants it.
+    pub(super) fn not_committed(&self, only: Option<i32>) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in self.progress().not_committed(only) {
+            // Fails only for offsets below zero.
+            let _ = list.add_partition_offset(&self.topic, partition, Offset::Offset(offset));
+        }
+        list
+    }
+
+    /// All partitions that are ours.
+    pub(super) fn assigned(&self) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for partition in self.progress().partitions() {
+            list.add_partition(&self.topic, partition);
+        }
+        list
+    }
+
+    /// What was done so far of partitions that go to another consumer is committed, so that it need not be
+    /// done again.
+    fn revoke(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) {
+        for partition in revoked
+            .elements()
+            .iter()
+            .map(rdkafka::topic_partition_list::TopicPartitionListElem::partition)
+        {
+            let done = self.not_committed(Some(partition));
+            if done.count() > 0
+                && let Err(error) = consumer.commit(&done, CommitMode::Sync)
+            {
+                tracing::debug!(partition, %error, "not committed when the partition went");
+            }
+            self.progress().revoke(partition);
+        }
+    }
+}
+
+impl ClientContext for Group {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AllBrokersDown) => {
+                self.away(
+                    "no Kafka broker can be reached; check kafka.brokers and that Kafka runs",
+                );
+            }
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
+                self.away(
+                    "Kafka refuses the user or password; check kafka.user, password and sasl",
+                );
+            }
+            Some(RDKafkaErrorCode::SSL) => {
+                self.away("the TLS handshake with Kafka fails; check kafka.tls, ca_file and the client certificate");
+            }
+            // One broker of several, or one more try.
+            _ => tracing::debug!(%error, reason, "Kafka"),
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        if statistics
+            .brokers
+            .values()
+            .any(|broker| broker.state == "UP")
+        {
+            self.reached();
+        }
+        let Some(topic) = statistics.topics.get(&self.topic) else {
+            return;
+        };
+        let mut progress = self.progress();
+        for (number, partition) in &topic.partitions {
+            progress.seen(*number, partition.hi_offset, partition.committed_offset);
+        }
+    }
+}
+
+impl ConsumerContext for Group {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(assigned) => {
+                for partition in assigned.elements() {
+                    self.progress().assign(partition.partition());
+                }
+                self.lock_trouble().idle = None;
+                self.reached();
+                tracing::info!(partitions = assigned.count(), "partitions came");
+            }
+            Rebalance::Revoke(revoked) => {
+                self.revoke(consumer, revoked);
+                tracing::info!(partitions = revoked.count(), "partitions go");
+            }
+            Rebalance::Error(error) => {
+                tracing::warn!(%error, "the partitions could not be shared out");
+            }
+        }
+        self.metrics.rebalanced();
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        if let Err(error) = &result {
+            tracing::debug!(%error, "offsets were not committed; they will be with the next");
+        }
+        let mut progress = self.progress();
+        for partition in offsets.elements() {
+            if let Offset::Offset(offset) = partition.offset() {
+                let taken = result.is_ok() && partition.error().is_ok();
+                progress.committed(partition.partition(), offset, taken);
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The FHIR server's database: connections, and what its errors mean.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::SinkExt as _;
+use stoker_shared::secret::SecretError;
+use tokio::task::AbortHandle;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, NoTls, Row, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::config::DatabaseSettings;
+
+mod error;
+mod schema;
+mod tls;
+mod url;
+
+pub(crate) use error::DbError;
+pub(crate) use schema::{Schema, Types};
+pub use tls::PostgresTlsError;
+pub use url::BadUrl;
+
+/// A database that does not answer is taken for gone.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Every statement looks rows up by an index, whatever young statistics say; no lock is waited for longer than
+/// others of us hold one: who is in the way of longer is let go first.
+const SESSION: &str = "SET lock_timeout = '25ms'; SET plan_cache_mode = force_generic_plan; \
+    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
+    SET TIME ZONE 'UTC'; SET synchronous_commit = on;";
+
+/// Citus: statements on many shards one after the other, as `spec/fhir-remote-index.md` §2 says.
+const CITUS: &str = "SET SESSION citus.multi_shard_modify_mode TO 'sequential'";
+
+/// Opens connections to one database.
+#[derive(Clone)]
+pub(crate) struct Database {
+    config: tokio_postgres::Config,
+    tls: Option<MakeRustlsConnect>,
+    citus: bool,
+}
+
+/// Why the database cannot be used as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseConfigError {
+    /// The password cannot be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The URL cannot be used.
+    #[error("database.url: {0}")]
+    Url(#[from] BadUrl),
+    /// The certificates that it names cannot be used.
+    #[error("database.url: {0}")]
+    Tls(#[from] PostgresTlsError),
+    /// None is given.
+    #[error("database.url must be given, such as postgres://user@host:5432/database")]
+    None,
+}
+
+impl Database {
+    /// As configured; does not connect.
+    pub(crate) fn of(settings: &DatabaseSettings) -> Result<Self, DatabaseConfigError> {
+        let url = settings.url.as_ref().ok_or(DatabaseConfigError::None)?;
+        let url::Parts {
+            mut config,
+            security,
+        } = url::parse(url.expose())?;
+        config
+            .application_name("stoker-remote-indexer")
+            .connect_timeout(CONNECT)
+            .keepalives_idle(CONNECT);
+        if let Some(password) = settings.password()? {
+            config.password(password.expose());
+        }
+        Ok(Self {
+            config,
+            tls: tls::connector(&security)?,
+            citus: settings.citus,
+        })
+    }
+
+    /// A connection that is ready for work.
+    pub(crate) async fn connect(&self) -> Result<Connection, DbError> {
+        let connecting = tokio::time::timeout(CONNECT, self.open());
+        let (client, driver) = connecting.await.map_err(|_| DbError::silent(CONNECT))??;
+        let connection = Connection {
+            client,
+            driver,
+            statements: HashMap::new(),
+        };
+        connection.simple(SESSION).await?;
+        if self.citus {
+            connection.simple(CITUS).await?;
+        }
+        Ok(connection)
+    }
+
+    async fn open(&self) -> Result<(Client, AbortHandle), DbError> {
+        // Who drives a connection learns of its end from the client's calls.
+        if let Some(tls) = &self.tls {
+            let (client, driver) = self.config.connect(tls.clone()).await?;
+            return Ok((client, tokio::spawn(driver).abort_handle()));
+        }
+        let (client, driver) = self.config.connect(NoTls).await?;
+        Ok((client, tokio::spawn(driver).abort_handle()))
+    }
+
+    /// `host:port/database`, for people.
+    pub(crate) fn place(&self) -> String {
+        url::place(&self.config)
+    }
+}
+
+/// A connection, and the statements that it has prepared: twelve for each type met, and some that types share.
+pub(crate) struct Connection {
+    client: Client,
+    driver: AbortHandle,
+    statements: HashMap<String, Statement>,
+}
+
+/// Parameters of a statement.
+pub(crate) type Params<'p> = &'p [&'p (dyn ToSql + Sync)];
+
+impl Connection {
+    /// Whether it was not seen to end.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.client.is_closed()
+    }
+
+    /// Statements without parameters and results.
+    pub(crate) async fn simple(&self, sql: &str) -> Result<(), DbError> {
+        Ok(self.client.batch_execute(sql).await?)
+    }
+
+    /// All rows of a statement.
+    pub(crate) async fn rows(
+        &mut self,
+        sql: &str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, DbError> {
+        let statement = self.statement(sql).await?;
+        Ok(self.client.query(&statement, params).await?)
+    }
+
+    /// How many rows a statement changed.
+    pub(crate) async fn execute(&mut self, sql: &str, params: Params<'_>) -> Result<u64, DbError> {
+        let statement = self.statement(sql).await?;
+        Ok(self.client.execute(&statement, params).await?)
+    }
+
+    /// The same statement on several tables, sent at once; all of them are done when it returns.
+    pub(crate) async fn execute_each(
+        &mut self,
+        statements: &[String],
+        params: Params<'_>,
+    ) -> Result<(), DbError> {
+        let mut prepared = Vec::with_capacity(statements.len());
+        for sql in statements {
+            prepared.push(self.statement(sql).await?);
+        }
+        let sent = prepared
+            .iter()
+            .map(|statement| self.client.execute(statement, params));
+        // Of several that fail, the first says why; the others only that the transaction had failed.
+        for done in futures::future::join_all(sent).await {
+            done?;
+        }
+        Ok(())
+    }
+
+    /// How many rows a `COPY … FROM STDIN` took.
+    pub(crate) async fn copy(&mut self, sql: &str, data: Bytes) -> Result<u64, DbError> {
+        let statement = self.statement(sql).await?;
+        let sink = self.client.copy_in(&statement).await?;
+        futures::pin_mut!(sink);
+        sink.feed(data).await?;
+        Ok(sink.finish().await?)
+    }
+
+    async fn statement(&mut self, sql: &str) -> Result<Statement, DbError> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(sql).await?;
+        self.statements.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}

@@ -1,0 +1,226 @@
+//! One look at messages of one schema: those whose version is there are written, in one transaction.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Indexer, Item, State};
+use tokio::time::Instant;
+use tokio_postgres::error::SqlState;
+
+use crate::database::{DbError, Schema, Types};
+use crate::message::{self, Head, Values};
+use crate::metrics::Discard;
+use crate::poison::{Poison, Reason};
+use crate::ready::{self, Current, Look, Verdict};
+use crate::resolve;
+use crate::write::{self, Resource, Written};
+
+impl Indexer {
+    /// Judges `items`, all of which are open. Where the database refuses a value, halves tell whose it is.
+    pub(super) async fn round(
+        &mut self,
+        schema: &Arc<Schema>,
+        items: &mut [&mut Item],
+    ) -> Result<(), DbError> {
+        self.judge(schema, items).await?;
+        let types = schema.types();
+        let mut parts = vec![newest(items)];
+        while let Some(part) = parts.pop() {
+            match self.apply(schema, &types, items, &part).await {
+                Ok(()) => {}
+                Err(DbError::Refused(error)) => match part.as_slice() {
+                    [] => {}
+                    [one] => {
+                        let code = error.code().map_or("none", SqlState::code);
+                        let detail = format!("SQLSTATE {code}");
+                        let poison = Poison::new(Reason::RefusedByDatabase, detail);
+                        items[*one].state = State::Poison(poison);
+                    }
+                    _ => {
+                        let (first, second) = part.split_at(part.len() / 2);
+                        parts.extend([second.to_vec(), first.to_vec()]);
+                    }
+                },
+                Err(error) => {
+                    if matches!(error, DbError::RowGone(_)) {
+                        schema.caches().clear();
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        for item in items {
+            if matches!(item.state, State::Open(..)) {
+                item.state = State::Wait;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves open only what is to be applied.
+    async fn judge(
+        &mut self,
+        schema: &Arc<Schema>,
+        items: &mut [&mut Item],
+    ) -> Result<(), DbError> {
+        let types = self.types(schema, items).await?;
+        let mut by_type: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+        for item in &mut *items {
+            let State::Open(_, head) = &item.state else {
+                continue;
+            };
+            match types.with_tables(&head.resource_type) {
+                Ok((_, tables)) => by_type
+                    .entry(tables)
+                    .or_default()
+                    .push(head.logical_resource_id),
+                Err(poison) => item.state = State::Poison(poison),
+            }
+        }
+        let mut current = HashMap::new();
+        let connection = self.connected().await?;
+        for (tables, ids) in by_type {
+            current.extend(ready::current(connection, schema, tables, &ids, Look::Free).await?);
+        }
+        for item in items {
+            self.judge_one(item, &current);
+        }
+        Ok(())
+    }
+
+    /// Those known; looked up anew when a message has one that is not.
+    async fn types(&mut self, schema: &Schema, items: &[&mut Item]) -> Result<Arc<Types>, DbError> {
+        let types = schema.types();
+        let is_unknown = |item: &&mut Item| matches!(&item.state, State::Open(_, head) if types.with_tables(&head.resource_type).is_err());
+        if !items.iter().any(is_unknown) {
+            return Ok(types);
+        }
+        // The server may have been upgraded meanwhile.
+        schema.load(self.connected().await?).await?;
+        Ok(schema.types())
+    }
+
+    fn judge_one(&self, item: &mut Item, current: &HashMap<i64, Current>) {
+        let State::Open(_, head) = &item.state else {
+            return;
+        };
+        match ready::verdict(head, current.get(&head.logical_resource_id)) {
+            Verdict::Apply => {}
+            Verdict::Discard(why) => item.state = self.discard(why),
+            Verdict::Wait if item.record.since.elapsed() < self.max_ready_time => {
+                item.state = State::Wait;
+            }
+            Verdict::Wait => {
+                let (resource, version) = (
+                    format!("{}/{}", head.resource_type, head.logical_id),
+                    head.version,
+                );
+                tracing::warn!(
+                    resource,
+                    version,
+                    "the server's transaction was not committed within max_ready_time; the message is discarded"
+                );
+                item.state = self.discard(Discard::TimedOut);
+            }
+        }
+    }
+
+    /// Writes the messages at these places, of which no two are about the same resource.
+    async fn apply(
+        &mut self,
+        schema: &Schema,
+        types: &Types,
+        items: &mut [&mut Item],
+        places: &[usize],
+    ) -> Result<(), DbError> {
+        let mut poisons = Vec::new();
+        let written = {
+            let mut read: Vec<(&Head, Values<'_>)> = Vec::new();
+            for &place in places {
+                let item = &*items[place];
+                let State::Open(_, head) = &item.state else {
+                    continue;
+                };
+                let payload = item.record.payload.as_deref().unwrap_or_default();
+                match values(payload, types) {
+                    Ok(values) => read.push((head, values)),
+                    Err(poison) => poisons.push((place, poison)),
+                }
+            }
+            self.write(schema, types, &read).await?
+        };
+        for (place, poison) in poisons {
+            items[place].state = State::Poison(poison);
+        }
+        let done: HashSet<i64> = written.resources.iter().copied().collect();
+        let mut applied = 0;
+        for item in items {
+            let State::Open(_, head) = &item.state else {
+                continue;
+            };
+            // Those of the same version that came twice are done with it.
+            if done.contains(&head.logical_resource_id) {
+                item.state = State::Done;
+                applied += 1;
+            }
+        }
+        self.metrics.applied(applied);
+        Ok(())
+    }
+
+    /// Resources that need what another transaction is just adding are left out, as those that another is changing.
+    async fn write(
+        &mut self,
+        schema: &Schema,
+        types: &Types,
+        read: &[(&Head, Values<'_>)],
+    ) -> Result<Written, DbError> {
+        if read.is_empty() {
+            return Ok(Written::default());
+        }
+        let began = Instant::now();
+        schema.caches().grow_old(self.clock.now());
+        let connection = self.connected().await?;
+        let ids = resolve::resolve(connection, schema, read).await?;
+        for (table, added) in resolve::Table::ALL.into_iter().zip(ids.added) {
+            self.metrics.lookups_added(table.name(), added);
+        }
+        let complete = read.iter().filter(|(_, values)| ids.are_complete(values));
+        let resources: Vec<Resource<'_>> = complete
+            .filter_map(|(head, values)| {
+                let (type_id, tables) = types.with_tables(&head.resource_type).ok()?;
+                Some(Resource {
+                    head,
+                    type_id,
+                    tables,
+                    values,
+                })
+            })
+            .collect();
+        let written = write::write(self.connected().await?, schema, &resources, &ids).await?;
+        self.metrics.batch(written.resources.len(), began.elapsed());
+        for (kind, rows) in &written.rows {
+            self.metrics.rows(kind, *rows);
+        }
+        Ok(written)
+    }
+}
+
+/// The places of open messages; of several about the same version of a resource, that of the last.
+fn newest(items: &[&mut Item]) -> Vec<usize> {
+    let mut last: BTreeMap<i64, usize> = BTreeMap::new();
+    for (place, item) in items.iter().enumerate() {
+        if let State::Open(_, head) = &item.state {
+            last.insert(head.logical_resource_id, place);
+        }
+    }
+    last.into_values().collect()
+}
+
+fn values<'p>(payload: &'p [u8], types: &Types) -> Result<Values<'p>, Poison> {
+    let values = message::values(payload)?;
+    for value in &values.ref_values {
+        types.id(value.resource_type.as_deref().unwrap_or_default())?;
+    }
+    Ok(values)
+}
