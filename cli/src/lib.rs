@@ -9,6 +9,7 @@ use stoker_shared::telemetry::{self, LogFormat, TelemetryConfig};
 pub mod commands;
 pub mod embedded;
 pub mod fhir_args;
+mod java;
 pub mod output;
 pub mod progress;
 pub mod report;
@@ -52,12 +53,14 @@ enum Command {
     Load(Box<commands::load::LoadArgs>),
     Jobs(commands::jobs::JobsArgs),
     Retry(Box<commands::retry::RetryArgs>),
+    Index(commands::index::IndexArgs),
     Serve(commands::serve::ServeArgs),
     Up(commands::up::UpArgs),
     Sandbox(commands::sandbox::SandboxCommand),
     Config(commands::config::ConfigArgs),
     Doctor(Box<commands::doctor::DoctorArgs>),
     FhirBucket(commands::fhir_bucket::FhirBucketArgs),
+    FhirRemoteIndex(commands::fhir_remote_index::FhirRemoteIndexArgs),
 }
 
 const EXAMPLES: &str = "Examples:
@@ -97,8 +100,14 @@ async fn run(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         // A service has a log of its own.
         Command::Serve(args) => return commands::serve::run(args, &cli.global).await,
         Command::Up(args) => return Box::pin(commands::up::run(args, &cli.global)).await,
+        Command::Index(args) if args.is_service() => {
+            return Box::pin(commands::index::run(args, &cli.global, output)).await;
+        }
         Command::FhirBucket(args) => {
             return Box::pin(commands::fhir_bucket::run(args, &cli.global)).await;
+        }
+        Command::FhirRemoteIndex(args) => {
+            return Box::pin(commands::fhir_remote_index::run(args, &cli.global)).await;
         }
         command => command,
     };
@@ -117,10 +126,14 @@ async fn run(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Load(args) => commands::load::run(*args, &cli.global, output).await,
         Command::Jobs(args) => commands::jobs::run(args, &cli.global, output).await,
         Command::Retry(args) => commands::retry::run(*args, &cli.global, output).await,
+        Command::Index(args) => commands::index::run(args, &cli.global, output).await,
         Command::Sandbox(args) => commands::sandbox::run(args, output).await,
         Command::Config(args) => commands::config::run(&args, &cli.global, output),
         Command::Doctor(args) => commands::doctor::run(*args, &cli.global, output).await,
-        Command::Serve(_) | Command::Up(_) | Command::FhirBucket(_) => {
+        Command::Serve(_)
+        | Command::Up(_)
+        | Command::FhirBucket(_)
+        | Command::FhirRemoteIndex(_) => {
             unreachable!("handled above")
         }
     };

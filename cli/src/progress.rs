@@ -120,6 +120,49 @@ impl Progress {
     }
 }
 
+/// Shows how many of how many things are done: a bar on a terminal, a line every few seconds elsewhere.
+#[derive(Debug)]
+pub struct Count {
+    to: Progress,
+    what: &'static str,
+}
+
+impl Count {
+    /// Of things called `what`; nothing is shown when `quiet`.
+    pub fn start(quiet: bool, what: &'static str) -> Self {
+        let to = Progress::start(quiet);
+        if let Progress::Bar(bar) = &to
+            && let Ok(style) =
+                ProgressStyle::with_template("{wide_bar} {pos} of {len} {msg} · {eta} left")
+        {
+            bar.set_style(style);
+            bar.set_message(what);
+        }
+        Self { to, what }
+    }
+
+    /// So many are done.
+    pub fn show(&mut self, done: u64, all: u64) {
+        match &mut self.to {
+            Progress::Bar(bar) => {
+                bar.set_length(all);
+                bar.set_position(done);
+            }
+            Progress::Lines { started, last } if last.elapsed() >= LINE_EVERY => {
+                *last = Instant::now();
+                let left = time_left(started.elapsed(), done, all);
+                write_line(&format!("{done} of {all} {}{left}", self.what));
+            }
+            Progress::Lines { .. } | Progress::Silent => {}
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        self.to.end();
+    }
+}
+
 fn time_left(elapsed: Duration, done: u64, all: u64) -> String {
     if done == 0 || all <= done {
         return String::new();

@@ -56,6 +56,10 @@ pub fn run(args: &ConfigArgs, global: &Global, output: &Output) -> anyhow::Resul
     };
     read(section::<bucket_scanner::Config>(global, "bucket-scanner"));
     read(section::<loader_worker::Config>(global, "loader-worker"));
+    read(section::<remote_indexer::config::Draft>(
+        global,
+        "remote-indexer",
+    ));
     if !faults.is_empty() {
         // A fault of the file as a whole is found once for each section.
         faults.dedup();

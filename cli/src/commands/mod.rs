@@ -3,6 +3,8 @@
 pub mod config;
 pub mod doctor;
 pub mod fhir_bucket;
+pub mod fhir_remote_index;
+pub mod index;
 pub mod jobs;
 pub mod load;
 pub mod retry;

@@ -31,11 +31,14 @@ enum Service {
     BucketScanner,
     /// Loads what the scanner hands out: gRPC on 7702, health and metrics on 7802
     LoaderWorker,
+    /// Indexes what a FHIR server sends over Kafka: gRPC on 7704, health and metrics on 7804
+    RemoteIndexer,
 }
 
 const EXAMPLES: &str = "Examples:
   stoker serve bucket-scanner --config stoker.yaml
-  stoker serve loader-worker --set ledger.url=http://scanner:7701";
+  stoker serve loader-worker --set ledger.url=http://scanner:7701
+  stoker serve remote-indexer --config remote-indexer.yaml";
 
 /// Runs the command.
 pub async fn run(args: ServeArgs, global: &Global) -> anyhow::Result<ExitCode> {
@@ -53,8 +56,14 @@ pub async fn run(args: ServeArgs, global: &Global) -> anyhow::Result<ExitCode> {
             let name = "loader-worker";
             Box::pin(run_one(name, &load(name), global, loader_worker::run)).await?;
         }
+        Service::RemoteIndexer => remote_indexer(&load("remote-indexer"), global).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the remote-indexer, for `stoker index` too.
+pub(super) async fn remote_indexer(load: &Load, global: &Global) -> anyhow::Result<()> {
+    Box::pin(run_one("remote-indexer", load, global, remote_indexer::run)).await
 }
 
 async fn run_one<C, F, Fut, E>(
@@ -81,7 +90,8 @@ where
 }
 
 /// More of Stoker itself, not of the libraries it is made of.
-const OWN_DEBUG: &str = "info,bucket_scanner=debug,loader_worker=debug,stoker_shared=debug";
+const OWN_DEBUG: &str =
+    "info,bucket_scanner=debug,loader_worker=debug,remote_indexer=debug,stoker_shared=debug";
 
 /// The flags laid over what is configured.
 pub(super) fn logs(configured: &TelemetryConfig, global: &Global) -> TelemetryConfig {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures::stream::{self, Stream, StreamExt};
+use remote_indexer::config::Draft;
 use stoker_sandbox::{Sandbox, SandboxConfig};
 use stoker_shared::clock::SystemClock;
-use stoker_shared::config::{self, Load};
+use stoker_shared::config::{self, ConfigFaults, Load};
 use stoker_shared::health::{Metrics, Readiness};
 use stoker_shared::service::{self, Context, ServiceConfig, ServiceError};
 use stoker_shared::telemetry;
@@ -22,7 +23,8 @@ use crate::embedded::LedgerArgs;
 /// Run every service in one process
 ///
 /// The bucket-scanner (gRPC on 7701, health and metrics on 7801) and a loader-worker (7702, 7802), configured as
-/// they are by themselves; without a ledger configured they use the user's own. Stop it with Ctrl-C.
+/// they are by themselves; without a ledger configured they use the user's own. A remote-indexer (7704, 7804) too,
+/// where its brokers, database and instance are configured. Stop it with Ctrl-C.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct UpArgs {
@@ -49,6 +51,7 @@ pub async fn run(args: UpArgs, global: &Global) -> anyhow::Result<ExitCode> {
     };
     let mut scanner: bucket_scanner::Config = config::load(&section("bucket-scanner"))?;
     let worker: loader_worker::Config = config::load(&section("loader-worker"))?;
+    let indexer = indexer(&section("remote-indexer"))?;
     scanner.ledger = Some(args.ledger.url_or(&scanner)?);
     let telemetry = telemetry::init(&logs(&scanner.service.telemetry, global), "stoker")?;
     let sandbox = if args.demo {
@@ -61,17 +64,33 @@ pub async fn run(args: UpArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let mut signals = service::signals().context("signals cannot be received; try again")?;
     let scanning = one(&stop, scanner, bucket_scanner::run);
     let working = one(&stop, worker, loader_worker::run);
-    let both = async { tokio::join!(Box::pin(scanning), Box::pin(working)) };
+    let indexing = async {
+        match indexer {
+            Some(config) => one(&stop, config, remote_indexer::run).await,
+            None => Ok(()),
+        }
+    };
+    let all = async { tokio::join!(Box::pin(scanning), Box::pin(working), Box::pin(indexing)) };
     let ended = tokio::select! {
-        ended = both => Some(ended),
+        ended = all => Some(ended),
         () = twice(&mut signals, &stop) => None,
     };
     drop(sandbox);
     telemetry.shutdown();
-    let (listing, loading) = ended.ok_or(ServiceError::Impatient)?;
+    let (listing, loading, indexing) = ended.ok_or(ServiceError::Impatient)?;
     listing.context("bucket-scanner")?;
     loading.context("loader-worker")?;
+    indexing.context("remote-indexer")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// None where nothing is to be indexed. Half of what it takes is a fault.
+fn indexer(load: &Load) -> Result<Option<remote_indexer::Config>, ConfigFaults> {
+    let draft: Draft = config::load(load)?;
+    if draft.is_blank() {
+        return Ok(None);
+    }
+    config::load(load).map(Some)
 }
 
 /// Has everything stop at the first signal; ends at the second.

@@ -16,6 +16,7 @@ use crate::server_args::ServerArgs;
 mod clocks;
 mod fhir;
 mod finding;
+mod indexer;
 mod kafka;
 mod ledger;
 mod server;
@@ -25,7 +26,7 @@ mod sources;
 use finding::{Finding, LIMIT, State, table};
 use settings::Settings;
 
-/// Check what Stoker is told to use: configuration, ledger, Kafka, sources, FHIR server, services
+/// Check what Stoker is told to use: configuration, ledger, Kafka, sources, FHIR server and its database, services
 ///
 /// What the configuration names is looked at, and what flags name. Nothing is left behind. Each line says how
 /// one thing is, and what to do about it where it is not well.
@@ -99,6 +100,7 @@ fn checks(settings: Settings) -> Vec<Check> {
     let fhir = settings.fhir.as_ref();
     checks.extend(fhir::checks(settings.targets, fhir, is_sound));
     checks.extend(server::checks(settings.server));
+    checks.extend(indexer::checks(settings.indexer, is_sound));
     checks
 }
 

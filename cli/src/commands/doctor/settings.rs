@@ -2,6 +2,7 @@
 
 use bucket_scanner::config::ConfiguredLoad;
 use bucket_scanner::ledger::{LedgerOptions, LedgerUrl};
+use remote_indexer::config::Draft;
 use stoker_proto::common::v1::Target;
 use stoker_shared::config::{self, Fault, Load};
 use stoker_shared::fhir::FhirConfig;
@@ -28,6 +29,7 @@ pub(super) struct Settings {
     pub(super) targets: Vec<Target>,
     pub(super) fhir: Result<FhirConfig, Finding>,
     pub(super) server: Option<GrpcClientConfig>,
+    pub(super) indexer: Draft,
     /// Whether the configuration has no faults.
     pub(super) is_sound: bool,
 }
@@ -35,8 +37,8 @@ pub(super) struct Settings {
 impl Settings {
     /// Reads the configuration; answers also what is to be said of it.
     pub(super) fn gather(args: DoctorArgs, global: &Global) -> (Self, Vec<Finding>) {
-        let (scanner, worker, findings) = read(global);
-        let is_sound = scanner.is_some() && worker.is_some();
+        let (scanner, worker, indexer, findings) = read(global);
+        let is_sound = scanner.is_some() && worker.is_some() && indexer.is_some();
         let scanner = scanner.unwrap_or_default();
         let worker = worker.unwrap_or_default();
         let mut s3 = vec![
@@ -65,6 +67,7 @@ impl Settings {
             targets,
             fhir: fhir.map_err(|e| Finding::error("FHIR server", one_sentence(&e))),
             server: args.server.config(),
+            indexer: indexer.unwrap_or_default(),
             is_sound,
         };
         (settings, findings)
@@ -74,6 +77,7 @@ impl Settings {
 type Read = (
     Option<bucket_scanner::Config>,
     Option<loader_worker::Config>,
+    Option<Draft>,
     Vec<Finding>,
 );
 
@@ -86,8 +90,11 @@ fn read(global: &Global) -> Read {
     let file = config::file(&scanner);
     let scanner: Result<bucket_scanner::Config, _> = config::load(&scanner);
     let worker: Result<loader_worker::Config, _> = config::load(&worker);
+    let indexer: Result<Draft, _> = config::load(&section("remote-indexer"));
     let faults = scanner.as_ref().err().into_iter();
-    let faults = faults.chain(worker.as_ref().err());
+    let faults = faults
+        .chain(worker.as_ref().err())
+        .chain(indexer.as_ref().err());
     let mut faults: Vec<&Fault> = faults.flat_map(|faults| &faults.0).collect();
     // A fault of the file as a whole is found once for each section.
     faults.dedup();
@@ -102,7 +109,7 @@ fn read(global: &Global) -> Read {
         let file = file.map_or_else(|| "no file".to_owned(), |f| f.display().to_string());
         findings.push(Finding::ok("configuration", format!("no faults ({file})")));
     }
-    (scanner.ok(), worker.ok(), findings)
+    (scanner.ok(), worker.ok(), indexer.ok(), findings)
 }
 
 fn targets(loads: &[ConfiguredLoad]) -> Vec<Target> {

@@ -6,10 +6,10 @@ use anyhow::{Context as _, bail};
 use bucket_scanner::ledger::LedgerUrl;
 use stoker_shared::properties::Properties;
 use stoker_shared::secret::Secret;
-use url::Url;
 
 use super::given::{DbProperties, DbType, Given};
-use super::notes::Notes;
+use crate::java::jdbc::{self, folded, given};
+use crate::java::notes::Notes;
 
 /// How the ledger is opened.
 #[derive(Debug, PartialEq)]
@@ -24,9 +24,6 @@ pub(super) struct Database {
 
 /// As the Java tool calls it; a name without quotes is one in lower case.
 const SCHEMA: &str = "FHIRBUCKET";
-
-/// Keys of JDBC that a connection here knows by the same name.
-const SAME: [&str; 4] = ["sslrootcert", "sslcert", "sslkey", "options"];
 
 impl Database {
     pub(super) fn of(given: &Given, notes: &mut Notes) -> anyhow::Result<Self> {
@@ -44,7 +41,10 @@ impl Database {
         let schema = given.schema_name.as_deref().unwrap_or(SCHEMA);
         let (url, password) = match kind {
             DbType::Derby => (derby(&properties, notes)?, None),
-            DbType::Postgresql => postgresql(&properties, notes)?,
+            DbType::Postgresql => {
+                let (url, password) = jdbc::postgresql(&properties, notes)?;
+                (LedgerUrl::Postgres(url.into()), password)
+            }
         };
         Ok(Self {
             url,
@@ -53,12 +53,6 @@ impl Database {
             connections: given.connection_pool_size,
         })
     }
-}
-
-/// A name in quotes is as it is.
-fn folded(name: &str) -> String {
-    let quoted = name.strip_prefix('"').and_then(|n| n.strip_suffix('"'));
-    quoted.map_or_else(|| name.to_lowercase(), str::to_owned)
 }
 
 /// Of a key given twice, the later value counts.
@@ -116,108 +110,6 @@ fn derby(properties: &Properties, notes: &mut Notes) -> anyhow::Result<LedgerUrl
     Ok(LedgerUrl::Sqlite(file))
 }
 
-fn postgresql(
-    properties: &Properties,
-    notes: &mut Notes,
-) -> anyhow::Result<(LedgerUrl, Option<Secret>)> {
-    let needed = |key| {
-        given(properties, key).with_context(|| format!("the properties of the database lack {key}"))
-    };
-    let (host, port) = (needed("db.host")?, needed("db.port")?);
-    let port: u16 = port
-        .parse()
-        .with_context(|| format!("db.port={port}: is no port"))?;
-    let mut url = Url::parse("postgres://localhost")?;
-    let wrong = || format!("db.host={host}: is no host");
-    let host = if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    };
-    url.set_host(Some(&host)).with_context(wrong)?;
-    // An address of this kind takes both.
-    let _ = url.set_port(Some(port));
-    if let Some(user) = given(properties, "user") {
-        let _ = url.set_username(user);
-    }
-    url.set_path(needed("db.database")?);
-    for (name, value) in parameters(properties, notes)? {
-        url.query_pairs_mut().append_pair(name, value);
-    }
-    let password = properties.get("password").filter(|text| !text.is_empty());
-    Ok((LedgerUrl::Postgres(url.into()), password.map(Into::into)))
-}
-
-fn given<'p>(properties: &'p Properties, key: &str) -> Option<&'p str> {
-    properties
-        .get(key)
-        .map(str::trim)
-        .filter(|value| !value.is_empty())
-}
-
-/// How the connection is made: what JDBC's keys say, in the words of the driver here.
-fn parameters<'p>(
-    properties: &'p Properties,
-    notes: &mut Notes,
-) -> anyhow::Result<Vec<(&'p str, &'p str)>> {
-    let mut parameters = Vec::new();
-    if let Some(mode) = ssl_mode(properties) {
-        parameters.push(("sslmode", mode));
-    }
-    let mut unknown = Vec::new();
-    for (name, value) in properties.iter() {
-        let value = value.trim();
-        match name {
-            // They say where the tables are, which --schema-name does here.
-            "currentSchema" | "user" | "password" | "ssl" | "sslmode" | "sslfactory" => {}
-            name if name.starts_with("db.") => {}
-            _ if value.is_empty() => {}
-            name if SAME.contains(&name) => {
-                if name == "sslkey" {
-                    ensure_pem(value)?;
-                }
-                parameters.push((name, value));
-            }
-            name => unknown.push(name),
-        }
-    }
-    if !unknown.is_empty() {
-        notes.warn(format!(
-            "properties of the database that have no effect here: {}",
-            unknown.join(", ")
-        ));
-    }
-    Ok(parameters)
-}
-
-/// As PostgreSQL's JDBC driver decides it.
-fn ssl_mode(properties: &Properties) -> Option<&str> {
-    if let Some(mode) = given(properties, "sslmode") {
-        return Some(mode);
-    }
-    let asked = properties.get("ssl").map(str::trim);
-    let asked = asked.is_some_and(|ssl| ssl.is_empty() || ssl.eq_ignore_ascii_case("true"));
-    let unchecked =
-        given(properties, "sslfactory").is_some_and(|f| f.ends_with("NonValidatingFactory"));
-    asked.then_some(if unchecked { "require" } else { "verify-full" })
-}
-
-/// JDBC takes a key as DER or PKCS#12, the driver here as PEM.
-fn ensure_pem(file: &str) -> anyhow::Result<()> {
-    // That it cannot be read is told when the connection is made.
-    let Ok(bytes) = std::fs::read(file) else {
-        return Ok(());
-    };
-    if bytes.starts_with(b"-----BEGIN") {
-        return Ok(());
-    }
-    bail!(
-        "sslkey={file}: is no PEM file; make one with `openssl pkcs8 -inform DER -in {file} -nocrypt \
-         -out {file}.pem` (of a .p12 file with `openssl pkcs12 -in {file} -nodes -nocerts -out \
-         {file}.pem`) and name that one"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,9 +146,7 @@ mod tests {
         let (database, notes) = database("--db-type citus --connection-pool-size 20", &text);
         let expected = Database {
             url: LedgerUrl::Postgres(
-                "postgres://me%40home@db.example.org:5432/fhir?sslmode=require&\
-                 sslrootcert=%2Fpath%2Fto%2Fpostgres.cert"
-                    .to_owned(),
+                "postgres://me%40home@db.example.org:5432/fhir?sslmode=require".to_owned(),
             ),
             password: Some("p@ss/w?rd".into()),
             schema: "fhirbucket".to_owned(),
@@ -283,10 +173,11 @@ mod tests {
             let expected = format!("postgres://db.example.org:5432/fhir{expected}");
             assert_eq!(url(text), expected, "{text}");
         }
-        let ssl =
-            "sslmode=verify-full\nsslcert=c.pem\nsslkey=k.pem\noptions=-c statement_timeout=9";
+        let ssl = "sslmode=verify-full\nsslcert=c.pem\nsslkey=k.pem\nsslrootcert=/r/o t.pem\n\
+                   options=-c statement_timeout=9";
         assert!(url(ssl).ends_with(
-            "?sslmode=verify-full&sslcert=c.pem&sslkey=k.pem&options=-c+statement_timeout%3D9"
+            "?sslmode=verify-full&sslcert=c.pem&sslkey=k.pem&sslrootcert=%2Fr%2Fo+t.pem&\
+             options=-c+statement_timeout%3D9"
         ));
     }
 
@@ -354,16 +245,5 @@ mod tests {
         let given = Given::parse(&args.map(str::to_owned)).unwrap();
         let error = Database::of(&given, &mut notes).unwrap_err();
         assert!(format!("{error:#}").contains("/no/db.properties: cannot be read"));
-    }
-
-    #[test]
-    fn a_key_that_is_no_pem_is_refused_with_the_way_to_make_it_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let key = folder.path().join("k.pk8");
-        std::fs::write(&key, [0x30, 0x82]).unwrap();
-        let error = ensure_pem(key.to_str().unwrap()).unwrap_err().to_string();
-        assert!(error.contains("openssl pkcs8 -inform DER"), "{error}");
-        std::fs::write(&key, "-----BEGIN PRIVATE KEY-----").unwrap();
-        assert!(ensure_pem(key.to_str().unwrap()).is_ok());
     }
 }

@@ -8,8 +8,8 @@ use stoker_shared::fhir::FhirConfig;
 use stoker_shared::keystore::{JavaTls, TrustStore, unknown_cipher_suites};
 use stoker_shared::properties::Properties;
 
-use super::jvm::Jvm;
-use super::notes::Notes;
+use crate::java::jvm::Jvm;
+use crate::java::notes::Notes;
 
 /// How the FHIR server is reached.
 #[derive(Debug)]
@@ -290,7 +290,7 @@ mod tests {
             ("fhir.server.host=a b", "correct fhir.server.host"),
             (
                 "fhir.server.host=h\ntruststore=/no/store.p12\ntruststore.pass=p",
-                "/no/store.p12: the trust store cannot be read",
+                "/no/store.p12: the store cannot be read",
             ),
         ] {
             let error = read(text).0.unwrap_err();

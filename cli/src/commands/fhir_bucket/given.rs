@@ -7,8 +7,9 @@ use stoker_proto::common::v1::FileType;
 use stoker_proto::ledger::v1::BucketPath;
 use stoker_shared::secret::Secret;
 
-use super::jvm::Jvm;
-use super::options::{Takes, nearest, takes};
+use super::options::OPTIONS;
+use crate::java::jvm::Jvm;
+use crate::java::options::{at_least_one, number};
 
 /// Which kind of tracking database is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,19 +91,12 @@ pub(super) enum Other {
 impl Given {
     /// Reads the arguments after `stoker fhir-bucket`.
     pub(super) fn parse(args: &[String]) -> anyhow::Result<Self> {
-        let (jvm, mut args) = Jvm::take(args);
+        let (jvm, args) = Jvm::take(args);
         let mut given = Self {
             jvm,
             ..Self::default()
         };
-        while let [name, rest @ ..] = args {
-            let Some(takes) = takes(name) else {
-                bail!("Bad arg: {name}; did you mean {}?", nearest(name));
-            };
-            let (value, rest) = value_of(name, takes, rest)?;
-            given.set(name, value)?;
-            args = rest;
-        }
+        OPTIONS.parse(args, |name, value| given.set(name, value))?;
         Ok(given)
     }
 
@@ -173,29 +167,6 @@ impl Given {
     }
 }
 
-/// The value that an option takes from the arguments after it, and those after that.
-fn value_of<'a>(
-    name: &str,
-    takes: Takes,
-    rest: &'a [String],
-) -> anyhow::Result<(&'a str, &'a [String])> {
-    let what = match takes {
-        Takes::Nothing => return Ok(("", rest)),
-        Takes::MaybeBool => {
-            return Ok(match rest {
-                [value, rest @ ..] if value == "true" || value == "false" => (value, rest),
-                rest => ("true", rest),
-            });
-        }
-        Takes::Value(what) => what,
-    };
-    match rest {
-        [value, rest @ ..] if super::options::takes(value).is_none() => Ok((value, rest)),
-        [next, ..] => bail!("{name} needs a value, {what}, and {next} follows it"),
-        [] => bail!("{name} needs a value: {what}"),
-    }
-}
-
 fn db_type(value: &str) -> anyhow::Result<DbType> {
     match value.to_ascii_lowercase().as_str() {
         "derby" => Ok(DbType::Derby),
@@ -235,18 +206,6 @@ fn file_type(value: &str) -> anyhow::Result<FileType> {
         // What the Java tool calls files that are neither.
         "UNKNOWN" => Ok(FileType::Unspecified),
         _ => bail!("--file-type {value}: is none; give JSON or NDJSON"),
-    }
-}
-
-fn number<T: std::str::FromStr>(name: &str, value: &str) -> anyhow::Result<T> {
-    let parsed = value.trim().parse();
-    parsed.map_err(|_| anyhow!("{name} {value}: is not a whole number that it can take"))
-}
-
-fn at_least_one(name: &str, value: &str) -> anyhow::Result<u32> {
-    match number(name, value)? {
-        0 => bail!("{name} {value}: must be 1 or more"),
-        n => Ok(n),
     }
 }
 

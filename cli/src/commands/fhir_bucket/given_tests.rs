@@ -1,5 +1,5 @@
-use super::super::options::names;
 use super::*;
+use crate::java::options::Takes;
 
 fn parse(line: &str) -> anyhow::Result<Given> {
     let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
@@ -88,8 +88,8 @@ fn the_last_of_two_counts_unless_they_add_up() {
 #[test]
 fn each_option_that_takes_a_value_says_so_at_the_end() {
     let mut seen = 0;
-    for name in names() {
-        let Some(Takes::Value(what)) = takes(name) else {
+    for (name, takes) in OPTIONS.0 {
+        let Takes::Value(what) = takes else {
             continue;
         };
         seen += 1;

@@ -6,25 +6,20 @@ use std::sync::Arc;
 use bucket_scanner::ledger;
 use clap::Parser as _;
 use stoker_shared::clock::SystemClock;
-use stoker_shared::telemetry::{self, LogFormat, TelemetryConfig};
 
 mod db;
 mod fhir;
 mod given;
-mod jvm;
 mod keep;
-mod logging;
-mod notes;
 mod options;
 mod plan;
-mod rotating;
 
 use given::Given;
-use logging::Logging;
-use notes::Notes;
 use plan::Work;
 
 use super::load;
+use crate::java::logging::{Logger, Logging};
+use crate::java::notes::Notes;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::{Cli, Global};
@@ -67,20 +62,39 @@ pub async fn run(args: FhirBucketArgs, global: &Global) -> anyhow::Result<ExitCo
         return Ok(ExitCode::SUCCESS);
     }
     let mut notes = Notes::default();
-    let logging = Logging::read(given.jvm.logging.as_deref(), &mut notes);
+    let logging = Logging::read(given.jvm.logging.as_deref(), &LOGGERS, &mut notes);
     let work = Work::of(&given, global, &mut notes)?;
-    let (console, file) = logging.open(&mut notes);
-    let logs_to_file = file.is_some();
-    let telemetry = telemetry::init_with_file(&console_logs(console, global), "fhir-bucket", file)?;
-    notes.log();
+    let log = logging.start("fhir-bucket", &LOGGERS, global, &mut notes)?;
     let ended = do_it(work, &output).await;
-    if let (Err(error), true) = (&ended, logs_to_file) {
-        // Standard error is told it by the caller.
-        tracing::error!("{error:#}");
-    }
-    telemetry.shutdown();
+    log.end(&ended);
     ended
 }
+
+/// The parts of the Java tool, and the modules that do their work here.
+const LOGGERS: [Logger; 8] = [
+    Logger::new("org.linuxforhealth.fhir.bucket.scanner", "bucket_scanner"),
+    Logger::new(
+        "org.linuxforhealth.fhir.bucket.persistence",
+        "bucket_scanner::ledger",
+    ),
+    Logger::new(
+        "org.linuxforhealth.fhir.bucket.cos",
+        "stoker_shared::object_store",
+    ),
+    Logger {
+        java: "org.linuxforhealth.fhir.bucket.reader",
+        module: "loader_worker",
+        // The line about each completed entry.
+        at_info: Some("loader_worker::completed"),
+    },
+    Logger::new(
+        "org.linuxforhealth.fhir.bucket.client",
+        "stoker_shared::fhir",
+    ),
+    Logger::new("org.linuxforhealth.fhir.bucket.app", "stoker"),
+    Logger::new("org.linuxforhealth.fhir.database", "sqlx"),
+    Logger::new("com.ibm.cos", "aws_sdk_s3"),
+];
 
 async fn do_it(work: Work, output: &Output) -> anyhow::Result<ExitCode> {
     match work {
@@ -102,21 +116,4 @@ async fn make_schema(config: &bucket_scanner::Config, output: &Output) -> anyhow
     ledger::open(url, &config.ledger_options()?, Arc::new(SystemClock)).await?;
     let made = serde_json::json!({ "ledger": url.to_string(), "schema": config.ledger_schema });
     output.result(&made, || format!("the schema is there: {url}"))
-}
-
-/// The log on standard error, as lines to read unless asked otherwise.
-fn console_logs(levels: String, global: &Global) -> TelemetryConfig {
-    let levels = match (global.quiet, global.verbose) {
-        (true, _) => "error".to_owned(),
-        (false, 0) => levels,
-        (false, _) => "debug".to_owned(),
-    };
-    TelemetryConfig {
-        log_format: if global.json {
-            LogFormat::Json
-        } else {
-            LogFormat::Human
-        },
-        ..TelemetryConfig::at_level(&levels)
-    }
 }

@@ -1,23 +1,13 @@
 //! Every option of the Java tool.
 
-/// What an option takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Takes {
-    /// Nothing.
-    Nothing,
-    /// The next argument, described for people.
-    Value(&'static str),
-    /// `true` or `false`, if one of them comes next.
-    MaybeBool,
-}
-
-use Takes::{MaybeBool, Nothing, Value};
+use crate::java::options::Options;
+use crate::java::options::Takes::{self, MaybeBool, Nothing, Value};
 
 const COUNT: Takes = Value("a whole number");
 const PROPERTIES: Takes = Value("a properties file");
 
 /// Names as they are typed, and what each takes.
-const OPTIONS: [(&str, Takes); 44] = [
+pub(super) const OPTIONS: Options = Options(&[
     ("--db-type", Value("derby, postgresql or citus")),
     ("--db-properties", PROPERTIES),
     ("--db-prop", Value("NAME=VALUE")),
@@ -72,29 +62,4 @@ const OPTIONS: [(&str, Takes); 44] = [
     ("--reindex-force", Nothing),
     ("--help", Nothing),
     ("-h", Nothing),
-];
-
-/// What an option takes; none when there is no such option.
-pub(super) fn takes(name: &str) -> Option<Takes> {
-    OPTIONS
-        .iter()
-        .find(|(option, _)| *option == name)
-        .map(|(_, takes)| *takes)
-}
-
-/// The option that looks most like `text`.
-pub(super) fn nearest(text: &str) -> &'static str {
-    let text = text.trim_start_matches('-');
-    let likeness =
-        |option: &str| strsim::normalized_levenshtein(option.trim_start_matches('-'), text);
-    let names = OPTIONS.iter().map(|(option, _)| *option);
-    names
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
-        .unwrap_or("--help")
-}
-
-/// Those that can be given.
-#[cfg(test)]
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    OPTIONS.iter().map(|(name, _)| *name)
-}
+]);

@@ -16,9 +16,9 @@ use stoker_shared::properties::Properties;
 use super::db::Database;
 use super::fhir::FhirServer;
 use super::given::{Given, Other, SchemaStep};
-use super::notes::Notes;
 use crate::Global;
 use crate::commands::load::{Plan, Sending};
+use crate::java::notes::Notes;
 use crate::sources;
 
 /// What the command does.
