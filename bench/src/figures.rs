@@ -15,14 +15,15 @@ pub struct Figures(BTreeMap<&'static str, f64>);
 impl Figures {
     /// Adds a figure; its name carries the unit.
     pub fn add(&mut self, name: &'static str, value: f64) {
-        self.0.insert(name, (value * 10.0).round() / 10.0);
+        let per_unit = if value.abs() < 10.0 { 1000.0 } else { 10.0 };
+        self.0.insert(name, (value * per_unit).round() / per_unit);
     }
 
     /// Prints the table.
     #[expect(clippy::print_stdout, reason = "the benchmark's result")]
     pub fn print(&self) {
         for (name, value) in &self.0 {
-            println!("{name:<40}{value:>14.1}");
+            println!("{name:<40}{value:>14}");
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod bare;
 pub mod data;
 pub mod figures;
+pub mod index;
 pub mod ledger;
 pub mod parts;
 pub mod run;

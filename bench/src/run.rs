@@ -63,10 +63,13 @@ pub fn bare(file: &Path, base: &str, resources: u64) -> anyhow::Result<f64> {
 }
 
 /// A program beside this one.
-fn program(name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?.with_file_name(name);
     if !program.is_file() {
-        bail!("{} is not there; run `make bench-load`", program.display());
+        bail!(
+            "{} is not there; run the benchmark by `make`",
+            program.display()
+        );
     }
     Ok(program)
 }
@@ -121,7 +124,7 @@ pub fn own_peak_mb() -> anyhow::Result<f64> {
     peak_mb(Path::new("/proc/self")).context("/proc/self/status shows no VmHWM")
 }
 
-fn peak_mb(process: &Path) -> Option<f64> {
+pub(crate) fn peak_mb(process: &Path) -> Option<f64> {
     let status = std::fs::read_to_string(process.join("status")).ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     let kb: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
@@ -130,7 +133,7 @@ fn peak_mb(process: &Path) -> Option<f64> {
 
 /// What processes that were started here and have ended took: fields 16 and 17 of `stat` (proc(5)),
 /// in ticks of 10 ms.
-fn children_cpu_seconds() -> anyhow::Result<f64> {
+pub(crate) fn children_cpu_seconds() -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let fields = stat.rsplit_once(')').context("an odd /proc/self/stat")?.1;
     let ticks: Result<Vec<f64>, _> = fields

@@ -1,4 +1,4 @@
-//! Who may depend on whom: proto <- shared <- services, sandbox <- cli <- tests, bench.
+//! Who may depend on whom: proto <- shared <- services, sandbox <- cli <- tests <- bench.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -52,7 +52,8 @@ fn layer(folder: &str) -> Option<u8> {
         "shared" => Some(1),
         "sandbox" => Some(2),
         "cli" => Some(3),
-        "tests" | "bench" => Some(4),
+        "tests" => Some(4),
+        "bench" => Some(5),
         _ if folder.starts_with("services/") => Some(2),
         _ => None,
     }

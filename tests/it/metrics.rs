@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use stoker_sandbox::{Sandbox, SandboxConfig};
+use stoker_tests::fhir_database::{FhirDatabase, SchemaType};
 use stoker_tests::kafka::Kafka;
+use stoker_tests::remote_index::{INSTANCE, create_topic};
 use stoker_tests::services::{Service, of_folder, until_done};
 use stoker_tests::{parts, repository};
 
@@ -87,6 +89,25 @@ async fn load_something(scanner: &Service, worker: &Service) {
     until_done(&mut client, job_id, LIMIT).await.unwrap();
 }
 
+/// A remote-indexer that holds partitions.
+async fn indexing(kafka: &Kafka) -> Service {
+    let database = FhirDatabase::fresh(SchemaType::Plain).await.unwrap();
+    create_topic(&kafka.broker(), "index").await.unwrap();
+    let settings = [
+        format!("kafka.brokers={}", kafka.broker()),
+        format!("database.url={}", database.url),
+        format!("instance_identifier={INSTANCE}"),
+        "topic.name=index".to_owned(),
+    ];
+    let service = Service::start("remote-indexer", &settings).unwrap();
+    until(
+        &service,
+        "stoker_remote_indexer_lag_seconds{partition=\"7\"}",
+    )
+    .await;
+    service
+}
+
 async fn until(service: &Service, sample: &str) {
     let deadline = Instant::now() + LIMIT;
     while !service.page("/metrics").await.unwrap().contains(sample) {
@@ -109,12 +130,22 @@ async fn every_metric_is_documented_and_every_documented_one_is_there() {
 
     let tables = documented();
     let headings: Vec<_> = tables.keys().map(String::as_str).collect();
-    let events = "Events, of both services";
-    assert_eq!(headings, [events, "bucket-scanner", "loader-worker"]);
+    let events = "Events, of bucket-scanner and loader-worker";
+    let indexer = "remote-indexer";
+    assert_eq!(
+        headings,
+        [events, "bucket-scanner", "loader-worker", indexer]
+    );
     for (name, service) in [("bucket-scanner", &scanner), ("loader-worker", &worker)] {
         let mut expected = tables[name].clone();
         expected.extend(tables[events].clone());
         let found = shown(&service.page("/metrics").await.unwrap());
         assert_eq!(found, expected, "left: shown by {name}; right: documented");
     }
+    let service = indexing(&kafka).await;
+    let found = shown(&service.page("/metrics").await.unwrap());
+    assert_eq!(
+        found, tables[indexer],
+        "left: shown by {indexer}; right: documented"
+    );
 }

@@ -9,6 +9,7 @@ use stoker_tests::services::Service;
 const HEALTH: &str = "grpc.health.v1.Health";
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 const JOBS: &str = "stoker.ledger.v1.JobService";
+const INDEX: &str = "stoker.index.v1.IndexService";
 const WORK: &str = "stoker.ledger.v1.WorkService";
 
 /// What it prints; `before` the address go options, `after` it what is asked.
@@ -35,6 +36,18 @@ fn call(service: &Service, method: &str, request: &Value) -> Value {
     serde_json::from_str(&answer).unwrap()
 }
 
+/// It lists exactly these, describes them, and says that it is healthy.
+fn serves(service: &Service, services: &[&str]) {
+    let listed = grpcurl(service, &[], &["list"]);
+    assert_eq!(listed.lines().collect::<Vec<_>>(), services);
+    for name in services {
+        let described = grpcurl(service, &[], &["describe", name]);
+        assert!(described.contains("rpc "), "{name}: {described}");
+    }
+    let health = call(service, "grpc.health.v1.Health/Check", &json!({}));
+    assert_eq!(health["status"], "SERVING");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn grpcurl_lists_describes_and_calls_every_service() {
     stoker_shared::tls::install_crypto_provider();
@@ -43,19 +56,28 @@ async fn grpcurl_lists_describes_and_calls_every_service() {
     let url = format!("ledger.url={}", scanner.url());
     let worker = Service::start("loader-worker", &[url]).unwrap();
 
+    // It serves gRPC without its parts, too: that is when it is asked what is the matter.
+    let away = [
+        "kafka.brokers=127.0.0.1:9".to_owned(),
+        "database.url=postgres://nobody@127.0.0.1:9/none".to_owned(),
+        "instance_identifier=any".to_owned(),
+    ];
+    let indexer = Service::start("remote-indexer", &away).unwrap();
+
     let of_scanner = [HEALTH, REFLECTION, JOBS, WORK].as_slice();
     let of_worker = [HEALTH, REFLECTION].as_slice();
     for (service, services) in [(&scanner, of_scanner), (&worker, of_worker)] {
         service.page("/readyz").await.unwrap();
-        let listed = grpcurl(service, &[], &["list"]);
-        assert_eq!(listed.lines().collect::<Vec<_>>(), services);
-        for name in services {
-            let described = grpcurl(service, &[], &["describe", name]);
-            assert!(described.contains("rpc "), "{name}: {described}");
-        }
-        let health = call(service, "grpc.health.v1.Health/Check", &json!({}));
-        assert_eq!(health["status"], "SERVING");
+        serves(service, services);
     }
+    indexer.listening().await.unwrap();
+    serves(&indexer, &[HEALTH, REFLECTION, INDEX]);
+    let status = call(
+        &indexer,
+        "stoker.index.v1.IndexService/GetStatus",
+        &json!({}),
+    );
+    assert_eq!(status["status"]["paused"], false, "{status:#}");
 
     for name in [JOBS, WORK] {
         let asked = json!({ "service": name });

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use stoker_sandbox::{Sandbox, SandboxConfig};
+use stoker_tests::fhir_database::{FhirDatabase, SchemaType};
+use stoker_tests::kafka;
 use stoker_tests::ports::free_port;
+use stoker_tests::remote_index::{INSTANCE, create_topic};
 use stoker_tests::stoker::{Stoker, isolated, stoker_bin};
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -114,4 +117,55 @@ async fn one_process_scans_loads_and_answers() {
     let run = user.args(load).run().await.unwrap();
     assert_eq!(run.code, 1, "{run:#?}");
     assert!(run.stderr.contains("cannot be asked"), "{run:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_indexer_runs_too_where_it_is_configured() {
+    stoker_shared::tls::install_crypto_provider();
+    let user = Stoker::new().unwrap();
+    let kafka = kafka::shared().await.unwrap();
+    let database = FhirDatabase::fresh(SchemaType::Plain).await.unwrap();
+    create_topic(&kafka.broker(), "up").await.unwrap();
+    let ports = [(); 6].map(|()| free_port().unwrap());
+    let service = |n: usize| json!({"grpc": {"listen": format!("127.0.0.1:{}", ports[n])}, "http_listen": format!("127.0.0.1:{}", ports[n + 1])});
+    let mut config = json!({
+        "bucket_scanner": {"service": service(0)},
+        "loader_worker": {
+            "service": service(2), "ledger": {"url": format!("http://127.0.0.1:{}", ports[0])},
+        },
+        "remote_indexer": {
+            "service": service(4), "kafka": {"brokers": [kafka.broker()]}, "topic": {"name": "up", "group": "up"},
+            "database": {"url": database.url},
+        },
+    });
+    let file = user.home().join("stoker.yaml");
+    fs::write(&file, config.to_string()).unwrap();
+    let half = user.args(["up"]).run().await.unwrap();
+    assert_eq!(half.code, 1, "{half:#?}");
+    assert!(
+        half.stderr.contains("remote_indexer.instance_identifier"),
+        "{half:#?}"
+    );
+
+    config["remote_indexer"]["instance_identifier"] = json!(INSTANCE);
+    fs::write(&file, config.to_string()).unwrap();
+    let mut command = isolated(&stoker_bin().unwrap(), user.home());
+    let up = Up(command.arg("up").spawn().unwrap());
+    until_ready(ports[1]).await;
+    let server = format!("http://127.0.0.1:{}", ports[4]);
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let asked = user.args(["index", "status", "--server", &server, "--json"]);
+        let status: Value =
+            serde_json::from_str(&asked.run().await.unwrap().stdout).unwrap_or_default();
+        if status[0]["partitions"]
+            .as_array()
+            .is_some_and(|p| p.len() == 8)
+        {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{status:#}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(up.terminate().await, Some(0));
 }

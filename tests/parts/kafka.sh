@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Apache Kafka 3.9.1 (KRaft, one broker) for tests. Every test starts one of its own; its data lies in FOLDER and outlives a stop.
-# usage: kafka.sh install | start FOLDER PORT SASL_PORT CONTROLLER_PORT | stop FOLDER      needs Debian or Ubuntu, and root or sudo to install
-# On SASL_PORT the user app with the password app-secret is let in (PLAIN, not encrypted). FOLDER/pid holds the broker's process.
+# usage: kafka.sh install | start FOLDER PORT SASL_PORT CONTROLLER_PORT [SASL_SSL_PORT MTLS_PORT] | stop FOLDER
+# Needs Debian or Ubuntu, and root or sudo to install. FOLDER/pid holds the broker's process.
+# On SASL_PORT the user app with the password app-secret is let in (PLAIN, not encrypted), on SASL_SSL_PORT the same encrypted (PLAIN,
+# SCRAM-SHA-256, SCRAM-SHA-512) and by PLAIN also token with change-password, on MTLS_PORT whoever shows a certificate of FOLDER/tls/ca.pem.
+# FOLDER/tls/broker.pem is the broker's key and certificate, for localhost.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -15,6 +18,7 @@ install_() {
 
 write_properties() {
   local login=org.apache.kafka.common.security.plain.PlainLoginModule
+  local scram=org.apache.kafka.common.security.scram.ScramLoginModule
   cat >"$folder/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
@@ -32,11 +36,26 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 PROPERTIES
+  [ -n "$sasl_ssl_port" ] || return 0
+  sed -i -e "s|^listeners=.*|&,SASLSSL://127.0.0.1:$sasl_ssl_port,MTLS://127.0.0.1:$mtls_port|" \
+    -e "s|^advertised.listeners=.*|&,SASLSSL://localhost:$sasl_ssl_port,MTLS://localhost:$mtls_port|" \
+    -e "s|^listener.security.protocol.map=.*|&,SASLSSL:SASL_SSL,MTLS:SSL|" "$folder/server.properties"
+  cat >>"$folder/server.properties" <<PROPERTIES
+listener.name.saslssl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.saslssl.plain.sasl.jaas.config=$login required user_app="app-secret" user_token="change-password";
+listener.name.saslssl.scram-sha-256.sasl.jaas.config=$scram required;
+listener.name.saslssl.scram-sha-512.sasl.jaas.config=$scram required;
+ssl.keystore.type=PEM
+ssl.keystore.location=$folder/tls/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$folder/tls/ca.pem
+listener.name.mtls.ssl.client.auth=required
+PROPERTIES
 }
 
 start_() {
-  [ $# = 4 ] || usage "start FOLDER PORT SASL_PORT CONTROLLER_PORT"
-  folder=$1 port=$2 sasl_port=$3 controller_port=$4
+  [ $# = 4 ] || [ $# = 6 ] || usage "start FOLDER PORT SASL_PORT CONTROLLER_PORT [SASL_SSL_PORT MTLS_PORT]"
+  folder=$1 port=$2 sasl_port=$3 controller_port=$4 sasl_ssl_port=${5:-} mtls_port=${6:-}
   [ -d "$jars" ] || fail "not installed; run: tests/parts/kafka.sh install"
   mkdir -p "$folder"
   need_free_port "$port" "PORT"
@@ -44,6 +63,7 @@ start_() {
   local kafka=(java -Xmx384m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$jars/*")
   if [ ! -f "$folder/data/meta.properties" ]; then
     "${kafka[@]}" kafka.tools.StorageTool format -t "$("${kafka[@]}" kafka.tools.StorageTool random-uuid 2>/dev/null)" \
+      --add-scram 'SCRAM-SHA-256=[name=app,password=app-secret]' --add-scram 'SCRAM-SHA-512=[name=app,password=app-secret]' \
       -c "$folder/server.properties" >"$folder/format.log" 2>&1 || {
       tail -n 20 "$folder/format.log" >&2
       fail "Kafka's storage could not be formatted"
@@ -52,7 +72,7 @@ start_() {
   nohup "${kafka[@]}" kafka.Kafka "$folder/server.properties" </dev/null >"$folder/server.log" 2>&1 &
   echo $! >"$folder/pid"
   local deadline=$((SECONDS + start_limit_s))
-  until port_answers "$port" && port_answers "$sasl_port"; do
+  until port_answers "$port" && port_answers "$sasl_port" && port_answers "${mtls_port:-$port}"; do
     if ! kill -0 "$(cat "$folder/pid")" 2>/dev/null || [ "$SECONDS" -gt "$deadline" ]; then
       tail -n 20 "$folder/server.log" >&2
       fail "Kafka did not start; its log is above"
@@ -70,5 +90,5 @@ stop_() {
 
 case ${1:-} in
 install | start | stop) "$1_" "${@:2}" ;;
-*) usage "install | start FOLDER PORT SASL_PORT CONTROLLER_PORT | stop FOLDER" ;;
+*) usage "install | start FOLDER PORT SASL_PORT CONTROLLER_PORT [SASL_SSL_PORT MTLS_PORT] | stop FOLDER" ;;
 esac

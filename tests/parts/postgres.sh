@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # PostgreSQL for tests, the newest installed, on 127.0.0.1:15432. Every start makes an empty server: nothing in it is kept.
-# usage: postgres.sh install|start|stop|running|env      needs Debian or Ubuntu, and root or sudo to install
+# With STOKER_POSTGRES_TLS=FOLDER it can be asked for TLS, with FOLDER/server.crt and FOLDER/server.key; remove stops it and deletes it.
+# usage: postgres.sh install|start|stop|remove|running|env      needs Debian or Ubuntu, and root or sudo to install
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -47,6 +48,16 @@ server() { (cd / && "${as_server[@]}" "$bin/$1" "${@:2}"); }
 
 running_() { [ -n "$bin" ] && [ -d "$data" ] && server pg_ctl -D "$data" status >/dev/null 2>&1; }
 
+# The server refuses a key that others than its user may read.
+use_tls() {
+  local file
+  for file in server.crt server.key; do
+    install -m 600 "$STOKER_POSTGRES_TLS/$file" "$data/$file"
+    ! is_root || chown postgres "$data/$file"
+  done
+  echo 'ssl = on' >>"$data/postgresql.conf"
+}
+
 start_() {
   running_ && return 0
   [ -n "$bin" ] || fail "PostgreSQL $oldest_version or later is not installed; run: tests/parts/postgres.sh install"
@@ -65,6 +76,7 @@ shared_buffers = 128MB
 fsync = ${STOKER_POSTGRES_FSYNC:-off}
 ${STOKER_POSTGRES_SETTINGS:-}
 CONF
+  [ -z "${STOKER_POSTGRES_TLS:-}" ] || use_tls
   server pg_ctl -w -s -D "$data" -l "$log" start || {
     tail -n 20 "$log" >&2
     fail "PostgreSQL did not start; its log is $log"
@@ -76,9 +88,14 @@ stop_() {
   server pg_ctl -w -s -m fast -D "$data" stop
 }
 
+remove_() {
+  stop_
+  rm -rf "$home"
+}
+
 env_() { echo "export STOKER_TEST_POSTGRES=postgres://postgres@127.0.0.1:$port/postgres"; }
 
 case ${1:-} in
-install | start | stop | running | env) "$1_" ;;
-*) usage "install|start|stop|running|env" ;;
+install | start | stop | remove | running | env) "$1_" ;;
+*) usage "install|start|stop|remove|running|env" ;;
 esac

@@ -1,13 +1,19 @@
 #![doc = include_str!("../README.md")]
 
+pub mod certificates;
 pub mod cos;
 pub mod fhir;
+pub mod fhir_database;
 pub mod gate;
 pub mod kafka;
+pub mod keytool;
 pub mod minio;
 pub mod otlp;
 pub mod parts;
 pub mod ports;
+pub mod remote_index;
 pub mod repository;
 pub mod services;
 pub mod stoker;
+pub mod tls_postgres;
+pub mod tool;

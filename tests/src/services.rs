@@ -12,6 +12,7 @@ use stoker_proto::ledger::v1::{GetJobRequest, Job, JobState, ListJobsRequest, St
 use stoker_shared::grpc::{self, Channel, GrpcClientConfig};
 use stoker_shared::object_store::host_name;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 
 use crate::ports::free_port;
 use crate::stoker::{isolated, stoker_bin};
@@ -128,6 +129,18 @@ impl Service {
                 _ => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
+    }
+
+    /// Waits until it serves gRPC, ready or not.
+    pub async fn listening(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        while let Err(error) = TcpStream::connect(("127.0.0.1", self.grpc_port)).await {
+            if Instant::now() > deadline {
+                bail!("{} does not serve gRPC: {error}", self.name);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 
     /// A client of its jobs, once it answers.

@@ -6,9 +6,10 @@ use std::fs;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use stoker_tests::minio::{Minio, SECRET_KEY};
 use stoker_tests::stoker::Stoker;
+use stoker_tests::tool::Tool;
 use stoker_tests::{parts, repository};
 
-use self::world::{PASSWORD, Tool, World, bundle, patients, printed};
+use self::world::{PASSWORD, World, bundle, patients, printed};
 
 mod world;
 

@@ -1,18 +1,14 @@
 //! What the recipes need: a FHIR server, the files that they name, and the tool as a process.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::fs;
+use std::path::PathBuf;
 
 use reqwest::Url;
 use stoker_sandbox::{Auth, Sandbox, SandboxConfig};
 use stoker_tests::minio::{ACCESS_KEY, Minio, SECRET_KEY};
-use stoker_tests::stoker::{Stoker, isolated, stoker_bin};
-use stoker_tests::{parts, repository};
-
-/// Longest wait for what is to happen.
-const LIMIT: Duration = Duration::from_mins(1);
+use stoker_tests::stoker::Stoker;
+use stoker_tests::tool::Tool;
+use stoker_tests::{keytool, parts, repository};
 
 /// The password of the trust store.
 pub(super) const PASSWORD: &str = "change-password";
@@ -37,7 +33,8 @@ impl World {
             ..SandboxConfig::default()
         };
         let sandbox = Sandbox::start(config).await.unwrap();
-        trust(&authority, &user.home().join("fhirClientTrustStore.p12"));
+        let store = user.home().join("fhirClientTrustStore.p12");
+        keytool::trust_store(&authority, "PKCS12", PASSWORD, &store).unwrap();
         let world = Self { user, sandbox };
         // The endpoint has no slash before it, which is nothing to the Java tool's taste.
         world.write(
@@ -117,17 +114,7 @@ impl World {
     }
 
     pub(super) fn start_with(&self, args: Vec<String>, log: &str) -> Tool {
-        let log = self.path(&format!("{log}.out"));
-        let out = File::create(&log).unwrap();
-        let mut command = isolated(&stoker_bin().unwrap(), self.user.home());
-        command
-            .args(args)
-            .stdout(out.try_clone().unwrap())
-            .stderr(out);
-        Tool {
-            child: command.spawn().unwrap(),
-            log,
-        }
+        Tool::start(&self.user, args, log).unwrap()
     }
 
     pub(super) fn args(&self, recipe: &str) -> Vec<String> {
@@ -149,25 +136,6 @@ pub(super) fn printed(name: &str) -> String {
     fs::read_to_string(folder.join(name)).unwrap()
 }
 
-pub(super) fn trust(authority: &Path, store: &Path) {
-    let made = Command::new("keytool")
-        .args([
-            "-importcert",
-            "-noprompt",
-            "-alias",
-            "fhir",
-            "-storetype",
-            "PKCS12",
-        ])
-        .args(["-storepass", PASSWORD, "-file"])
-        .arg(authority)
-        .arg("-keystore")
-        .arg(store)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
-}
-
 pub(super) fn patients(numbers: std::ops::Range<usize>) -> String {
     let line = |n| {
         format!(
@@ -186,55 +154,4 @@ pub(super) fn bundle(n: usize) -> String {
                 "subject":{{"reference":"urn:uuid:00000000-0000-0000-0000-{n:012}"}}}},
               "request":{{"method":"POST","url":"Observation"}}}}]}}"#
     )
-}
-
-/// A running `stoker fhir-bucket`, killed when dropped; a test that fails shows what it wrote.
-pub(super) struct Tool {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Tool {
-    pub(super) fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// Waits until something holds; fails when the tool ends before.
-    pub(super) async fn until(&mut self, what: &str, holds: impl AsyncFn(&Self) -> bool) {
-        let deadline = Instant::now() + LIMIT;
-        while !holds(self).await {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                panic!("{what}: it ended: {status}: {}", self.log());
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{what}: not in {LIMIT:?}: {}",
-                self.log()
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Asks it to stop, and waits; gives what it wrote.
-    pub(super) async fn terminate(mut self) -> String {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        assert!(sent.success());
-        let deadline = Instant::now() + LIMIT;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                assert_eq!(status.code(), Some(0), "{}", self.log());
-                return self.log();
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("still running after SIGTERM: {}", self.log());
-    }
-}
-
-impl Drop for Tool {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -1,0 +1,12 @@
+//! The remote indexer beside a FHIR server: real Kafka, a real database with the server's tables.
+
+mod again;
+mod beside;
+mod fixture;
+mod poison;
+mod recorded;
+mod scene;
+mod statements;
+mod trouble;
+mod values;
+mod versions;
