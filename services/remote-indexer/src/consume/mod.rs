@@ -33,6 +33,8 @@ use waiting::Waiting;
 const FIRST_BATCH: usize = 200;
 /// A batch that takes longer must not keep the group from sharing out partitions.
 const LONG: Duration = Duration::from_secs(2);
+/// After an error of Kafka's, of which several come at once.
+const PAUSE: Duration = Duration::from_millis(100);
 /// For the last offsets, and for leaving the group.
 const LAST: Duration = Duration::from_secs(5);
 
@@ -205,7 +207,10 @@ impl Consumer {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "Kafka");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::select! {
+                        judged = &mut work => return Ok(judged),
+                        () = tokio::time::sleep(PAUSE) => {}
+                    }
                 }
             }
         }
