@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -187,18 +187,5 @@ impl ConsumerContext for Group {
             }
         }
         self.metrics.rebalanced();
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        if let Err(error) = &result {
-            tracing::debug!(%error, "offsets were not committed; they will be with the next");
-        }
-        let mut progress = self.progress();
-        for partition in offsets.elements() {
-            if let Offset::Offset(offset) = partition.offset() {
-                let taken = result.is_ok() && partition.error().is_ok();
-                progress.committed(partition.partition(), offset, taken);
-            }
-        }
     }
 }

@@ -241,7 +241,7 @@ impl Consumer {
             tracing::debug!(%error, "offsets were not committed; they will be with the next");
             let mut progress = self.kafka.context().progress();
             for partition in done.elements() {
-                progress.committed(partition.partition(), 0, false);
+                progress.refused(partition.partition());
             }
         }
     }

@@ -107,14 +107,9 @@ impl Progress {
         offsets
     }
 
-    /// Kafka has taken an offset, or not.
-    pub(crate) fn committed(&mut self, partition: i32, offset: i64, taken: bool) {
-        let Some(partition) = self.partitions.get_mut(&partition) else {
-            return;
-        };
-        if taken {
-            partition.committed = partition.committed.max(Some(offset));
-        } else {
+    /// Kafka did not take what was asked for: it is asked for again.
+    pub(crate) fn refused(&mut self, partition: i32) {
+        if let Some(partition) = self.partitions.get_mut(&partition) {
             partition.asked = partition.committed;
         }
     }
@@ -200,9 +195,9 @@ mod tests {
         progress.done(&record(0, epoch));
         assert_eq!(progress.not_committed(None), [(0, 1)]);
         assert_eq!(progress.not_committed(None), []);
-        progress.committed(0, 1, false);
+        progress.refused(0);
         assert_eq!(progress.not_committed(None), [(0, 1)]);
-        progress.committed(0, 1, true);
+        progress.seen(0, 1, 1);
         assert_eq!(progress.states()[0].committed, 1);
     }
 
