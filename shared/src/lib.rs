@@ -17,6 +17,7 @@ pub mod ranges;
 pub mod retry;
 pub mod secret;
 pub mod service;
+pub mod store;
 pub mod telemetry;
 pub mod tls;
 mod trace;

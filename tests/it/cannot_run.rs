@@ -138,7 +138,7 @@ async fn what_cannot_run_leaves_no_report_half_written() {
     write_patient(&user.home().join("data"));
     let no_ledger = ["--report", "report.json", "--ledger", "sqlite:data/p.json"];
     let run = load(&user, &sandbox.base_url(), &no_ledger).await;
-    assert_sentence(&run, &["data/p.json", "not a ledger"]);
+    assert_sentence(&run, &["data/p.json", "not an SQLite database"]);
     let left = fs::read_dir(user.home()).unwrap();
     let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["data"], "only the input is there");

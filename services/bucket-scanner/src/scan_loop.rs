@@ -6,6 +6,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use stoker_shared::object_store::Stores;
 use stoker_shared::retry::{Backoff, Retry};
+use stoker_shared::store::StoreError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -145,7 +146,7 @@ impl ScanLoop<'_> {
     }
 
     fn may_pass(&self, error: &LedgerError) -> bool {
-        let disk_full = matches!(error, LedgerError::DiskFull { .. });
+        let disk_full = matches!(error, LedgerError::Store(StoreError::DiskFull { .. }));
         error.retry() != Retry::Never && !(disk_full && self.end_on_full_disk)
     }
 

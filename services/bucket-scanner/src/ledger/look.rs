@@ -49,6 +49,7 @@ mod tests {
     use std::sync::Arc;
 
     use stoker_shared::clock::SystemClock;
+    use stoker_shared::store::StoreError;
 
     use super::*;
     use crate::ledger;
@@ -83,9 +84,15 @@ mod tests {
         std::fs::write(&text, "no database, but long enough for one".repeat(9)).unwrap();
         let before = names();
         let error = look_at(&text).await.unwrap_err();
-        assert!(matches!(error, LedgerError::NotADatabase { .. }), "{error}");
+        assert!(
+            matches!(error, LedgerError::Store(StoreError::NotADatabase { .. })),
+            "{error}"
+        );
         let error = look_at(&text.join("x")).await.unwrap_err();
-        assert!(matches!(error, LedgerError::CannotOpen { .. }), "{error}");
+        assert!(
+            matches!(error, LedgerError::Store(StoreError::CannotOpen { .. })),
+            "{error}"
+        );
         assert_eq!(names(), before);
         // Closed sooner it would remove files of its own in the meantime.
         drop(opened);

@@ -16,19 +16,16 @@ use stoker_proto::ledger::v1::{
 };
 use stoker_shared::clock::SharedClock;
 use stoker_shared::secret::Secret;
+use stoker_shared::store::PostgresOptions;
 
 mod adopt;
-mod connect;
 mod cut;
 mod error;
-mod explain;
 mod look;
 mod model;
 mod postgres;
-mod rows;
 mod sqlite;
 mod text;
-mod url;
 
 pub use error::LedgerError;
 pub use look::{JavaTool, LedgerLook, look};
@@ -37,7 +34,7 @@ pub use model::{
     ObjectNews, Page, QuarantineCursor, QuarantinePage, Registered, Retried, Scan, StartJob,
     UnitCounts, is_over,
 };
-pub use url::LedgerUrl;
+pub use stoker_shared::store::StoreUrl as LedgerUrl;
 
 /// How often a unit is leased before it is parked.
 pub const MAX_ATTEMPTS: u32 = 5;
@@ -66,6 +63,16 @@ impl Default for LedgerOptions {
             connections: 16,
             lease: Duration::from_mins(1),
             unit_bytes: 64 << 20,
+        }
+    }
+}
+
+impl LedgerOptions {
+    fn postgres(&self) -> PostgresOptions {
+        PostgresOptions {
+            schema: self.schema.clone(),
+            password: self.password.clone(),
+            connections: self.connections,
         }
     }
 }

@@ -3,6 +3,7 @@
 use stoker_proto::common::v1::{FileType, Interaction, Source};
 use stoker_shared::object_store::Stores;
 use stoker_shared::retry::Retry;
+use stoker_shared::store::StoreError;
 use tonic::Status;
 
 mod jobs;
@@ -22,7 +23,7 @@ fn status(error: &LedgerError) -> Status {
         LedgerError::LeaseLost { .. } | LedgerError::NotNow(_) => Status::failed_precondition(text),
         LedgerError::NotFound { .. } => Status::not_found(text),
         LedgerError::BadCommit { .. } => Status::invalid_argument(text),
-        LedgerError::DiskFull { .. } => {
+        LedgerError::Store(StoreError::DiskFull { .. }) => {
             tracing::error!(%error, "the ledger's disk is full");
             Status::resource_exhausted(text)
         }

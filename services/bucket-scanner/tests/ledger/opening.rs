@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bucket_scanner::ledger::{self, Ledger, LedgerError, LedgerOptions, LedgerUrl};
 use stoker_shared::clock::SystemClock;
+use stoker_shared::store::StoreError;
 
 use crate::world::{World, object, start};
 
@@ -60,7 +61,10 @@ async fn a_file_that_is_no_ledger_is_left_alone() {
     let text = "not a database, but long enough to look like one at first ".repeat(20);
     std::fs::write(&path, &text).unwrap();
     let error = open_at(&path).await.unwrap_err();
-    assert!(matches!(error, LedgerError::NotADatabase { .. }), "{error}");
+    assert!(
+        matches!(error, LedgerError::Store(StoreError::NotADatabase { .. })),
+        "{error}"
+    );
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 }
 
@@ -71,13 +75,19 @@ async fn a_path_that_cannot_be_made_is_named() {
     std::fs::write(&file, "").unwrap();
     let below_a_file = file.join("ledger.sqlite");
     let error = open_at(&below_a_file).await.unwrap_err();
-    assert!(matches!(error, LedgerError::CannotOpen { .. }), "{error}");
+    assert!(
+        matches!(error, LedgerError::Store(StoreError::CannotOpen { .. })),
+        "{error}"
+    );
     assert!(
         error.to_string().contains(below_a_file.to_str().unwrap()),
         "{error}"
     );
     let error = open_at(folder.path()).await.unwrap_err();
-    assert!(matches!(error, LedgerError::CannotOpen { .. }), "{error}");
+    assert!(
+        matches!(error, LedgerError::Store(StoreError::CannotOpen { .. })),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -94,7 +104,10 @@ async fn a_newer_ledger_is_not_touched() {
         .unwrap();
     let error = open(&world.url).await.unwrap_err();
     assert!(
-        matches!(error, LedgerError::TooNew { version: 999, .. }),
+        matches!(
+            error,
+            LedgerError::Store(StoreError::TooNew { version: 999, .. })
+        ),
         "{error}"
     );
 }

@@ -9,6 +9,7 @@ use stoker_proto::common::v1::Interaction;
 use stoker_proto::ledger::v1::{EntryOutcome, OutcomeKind, Unit};
 use stoker_shared::clock::SystemClock;
 use stoker_shared::retry::Retry;
+use stoker_shared::store::StoreError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -70,7 +71,10 @@ async fn a_server_that_is_not_there_is_named() {
     let port = taken.local_addr().unwrap().port();
     let url = LedgerUrl::Postgres(format!("postgres://ann:secret@127.0.0.1:{port}/x"));
     let error = open(&url).await.unwrap_err();
-    assert!(matches!(error, LedgerError::Unreachable { .. }), "{error}");
+    assert!(
+        matches!(error, LedgerError::Store(StoreError::Unreachable { .. })),
+        "{error}"
+    );
     let text = error.to_string();
     assert!(
         text.contains(&port.to_string()) && !text.contains("secret"),
@@ -84,7 +88,10 @@ async fn a_missing_database_is_named() {
     let url = LedgerUrl::Postgres(format!("{}_not", database.url));
     let error = open(&url).await.unwrap_err();
     assert!(
-        matches!(error, LedgerError::DatabaseMissing { .. }),
+        matches!(
+            error,
+            LedgerError::Store(StoreError::DatabaseMissing { .. })
+        ),
         "{error}"
     );
 }
@@ -108,7 +115,10 @@ async fn missing_rights_are_named() {
         .await
         .unwrap();
     let error = error.unwrap_err();
-    assert!(matches!(error, LedgerError::LacksRights { .. }), "{error}");
+    assert!(
+        matches!(error, LedgerError::Store(StoreError::LacksRights { .. })),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -174,7 +184,10 @@ async fn what_the_server_cannot_do_at_the_moment_may_be_tried_again() {
     let lock = "SELECT job_id FROM fhirbucket.jobs FOR UPDATE";
     sqlx::raw_sql(lock).execute(&mut *rival).await.unwrap();
     let error = world.ledger.cancel_job(job).await.unwrap_err();
-    assert!(matches!(error, LedgerError::Unserved { .. }), "{error}");
+    assert!(
+        matches!(error, LedgerError::Store(StoreError::Unserved { .. })),
+        "{error}"
+    );
     assert_eq!(error.retry(), Retry::After(None));
     rival.rollback().await.unwrap();
     world.ledger.cancel_job(job).await.unwrap();
@@ -183,7 +196,10 @@ async fn what_the_server_cannot_do_at_the_moment_may_be_tried_again() {
     let url = LedgerUrl::Postgres(database.url.clone());
     let world = open(&url).await.unwrap();
     let error = world.start_job(&start()).await.unwrap_err();
-    assert!(matches!(error, LedgerError::Standby { .. }), "{error}");
+    assert!(
+        matches!(error, LedgerError::Store(StoreError::Standby { .. })),
+        "{error}"
+    );
     assert_eq!(error.retry(), Retry::After(None));
 }
 

@@ -3,8 +3,10 @@
 use chrono::NaiveDateTime;
 use sqlx::postgres::PgDatabaseError;
 use sqlx::{AssertSqlSafe, FromRow};
+use stoker_shared::store::StoreError;
 
-use super::{Conn, JAVA, LedgerError, Place, TABLE_EXISTS};
+use super::versions::exists;
+use super::{Conn, JAVA, LedgerError, Place};
 use crate::ledger::JavaTool;
 use crate::ledger::adopt::{ADOPTED, JAVA_VERSION, JavaScripts, may_live};
 
@@ -102,10 +104,11 @@ pub(super) async fn can_be(
         None => None,
     };
     if let Some(table) = not_owned {
-        return Err(LedgerError::LacksRights {
+        return Err(StoreError::LacksRights {
             place: place.show(),
             reason: format!("ownership of {table}"),
-        });
+        }
+        .into());
     }
     none_alive(conn, now, place, "loader_instances").await?;
     Ok((None, JavaTool::Adoptable))
@@ -183,7 +186,7 @@ fn in_use(error: sqlx::Error, place: &Place) -> LedgerError {
     const DEPENDENT_OBJECTS: &str = "2BP01";
     let found = error.as_database_error();
     let Some(found) = found.filter(|e| e.code().as_deref() == Some(DEPENDENT_OBJECTS)) else {
-        return LedgerError::Database(error);
+        return error.into();
     };
     let detail = found
         .try_downcast_ref::<PgDatabaseError>()
@@ -219,11 +222,4 @@ pub(super) async fn history(conn: &mut Conn) -> Result<Option<(i64, i64)>, Ledge
          WHERE s.uri = $1",
     );
     Ok(found.bind(ADOPTED).fetch_optional(conn).await?)
-}
-
-pub(super) async fn exists(conn: &mut Conn, table: &str) -> Result<bool, LedgerError> {
-    Ok(sqlx::query_scalar(TABLE_EXISTS)
-        .bind(table)
-        .fetch_one(conn)
-        .await?)
 }

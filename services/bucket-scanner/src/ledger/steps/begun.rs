@@ -7,11 +7,11 @@ use chrono::NaiveDateTime;
 use stoker_proto::common::v1::ByteRange;
 use stoker_proto::ledger::v1::LoadErrorKind;
 use stoker_shared::ranges::RangeSet;
+use stoker_shared::store::rows::ints;
 
 use super::take::UnitRow;
 use super::work::parse_ranges;
 use super::{Conn, KEEP_STATEMENTS, LedgerError, rows};
-use crate::ledger::rows::ints;
 use crate::ledger::text::{Spelled, int};
 
 const TEXT: &str = "was sent when its worker died, and is sent again; where the server assigns ids \

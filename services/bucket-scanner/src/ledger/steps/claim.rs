@@ -7,12 +7,12 @@ use chrono::NaiveDateTime;
 use sqlx::FromRow;
 use stoker_proto::ledger::v1::LoadErrorKind;
 use stoker_shared::object_store::LOCAL_BUCKET;
+use stoker_shared::store::rows::{Column, ints, texts};
 
 use super::objects::{self, Place};
 use super::{Conn, KEEP_STATEMENTS, LedgerError, Page, adopt, plan, rows};
 use crate::ledger::FoundObject;
 use crate::ledger::adopt::may_be_same;
-use crate::ledger::rows::{Column, ints, texts};
 use crate::ledger::text::{Spelled, int, split_key, to_micros};
 
 const BEGUN: &str = "fhir-bucket had begun to load this and not ended; it is loaded from its start, \

@@ -2,10 +2,10 @@
 
 use stoker_proto::common::v1::Source;
 use stoker_shared::object_store::LOCAL_BUCKET;
+use stoker_shared::store::rows::ints;
 
 use super::claim::{self, Claimed};
 use super::{Conn, KEEP_STATEMENTS, LedgerError, Page, Scan, adopt, plan, rows};
-use crate::ledger::rows::ints;
 use crate::ledger::text::int;
 
 /// Takes over some adopted objects below a scan's source, after the one of this id. Their times stay those

@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::NaiveDateTime;
 use stoker_proto::common::v1::Source;
 use stoker_proto::ledger::v1::Lease;
+use stoker_shared::store::rows::ints;
 
 use super::settle::{self, UnitNow};
 use super::{Conn, KEEP_STATEMENTS, LedgerError, rows, waves};
 use crate::ledger::FinishedLoad;
-use crate::ledger::rows::ints;
 use crate::ledger::text::{int, join_key, nat, nat32};
 
 /// A unit that was read to its end.

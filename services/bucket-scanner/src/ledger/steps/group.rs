@@ -2,10 +2,11 @@
 //! comes alone does not wait.
 
 use chrono::NaiveDateTime;
+use stoker_shared::store::{Store, StoreError, StoreFault};
 use tokio::sync::{mpsc, oneshot};
 
 use super::finish::{self, Finish, Over};
-use super::{Conn, LedgerError, Writer, outcomes};
+use super::{Conn, Db, LedgerError, outcomes, write_at_once};
 use crate::ledger::Commit;
 
 /// Most writes of one transaction.
@@ -45,29 +46,29 @@ struct Waiting {
 pub(super) struct Group(mpsc::Sender<Waiting>);
 
 impl Group {
-    pub(super) fn start(writer: Writer) -> Self {
+    pub(super) fn start(store: Store<Db>) -> Self {
         let (sender, queue) = mpsc::channel(MOST_TOGETHER);
-        tokio::spawn(run(writer, queue));
+        tokio::spawn(run(store, queue));
         Self(sender)
     }
 
     /// Answers once the write is durable, or refused. A caller that goes away takes nothing back.
     pub(super) async fn write(&self, write: Write) -> Answer {
         let (answer, answered) = oneshot::channel();
-        let gone = || LedgerError::Database(sqlx::Error::WorkerCrashed);
+        let gone = || LedgerError::from(sqlx::Error::WorkerCrashed);
         let sent = self.0.send(Waiting { write, answer }).await;
         sent.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 }
 
-async fn run(ledger: Writer, mut queue: mpsc::Receiver<Waiting>) {
+async fn run(store: Store<Db>, mut queue: mpsc::Receiver<Waiting>) {
     let mut group = Vec::new();
     while queue.recv_many(&mut group, MOST_TOGETHER).await > 0 {
         let (writes, senders): (Vec<_>, Vec<_>) =
             group.drain(..).map(|w| (w.write, w.answer)).unzip();
         let writes: Vec<&Write> = writes.iter().collect();
-        for (sender, answer) in senders.into_iter().zip(written(&ledger, &writes).await) {
+        for (sender, answer) in senders.into_iter().zip(written(&store, &writes).await) {
             // A caller that went away learns nothing.
             let _ = sender.send(answer);
         }
@@ -76,8 +77,8 @@ async fn run(ledger: Writer, mut queue: mpsc::Receiver<Waiting>) {
 
 /// Of each what became of it. Where a group fails as a whole, the fault is everybody's or one's: that
 /// one alone is to hear of it.
-async fn written(ledger: &Writer, writes: &[&Write]) -> Vec<Answer> {
-    let fault = match ledger.write(writes).await {
+async fn written(store: &Store<Db>, writes: &[&Write]) -> Vec<Answer> {
+    let fault = match write_at_once(store, writes).await {
         Ok(answers) => return answers,
         Err(fault) => fault,
     };
@@ -90,7 +91,7 @@ async fn written(ledger: &Writer, writes: &[&Write]) -> Vec<Answer> {
     }
     let mut answers = Vec::with_capacity(writes.len());
     for write in writes {
-        answers.push(match ledger.write(&[*write]).await {
+        answers.push(match write_at_once(store, &[*write]).await {
             Ok(answer) => answer
                 .into_iter()
                 .next()
@@ -103,28 +104,29 @@ async fn written(ledger: &Writer, writes: &[&Write]) -> Vec<Answer> {
 
 /// The same fault for another caller, where it is the database's and not that of a write.
 fn again(fault: &LedgerError) -> Option<LedgerError> {
-    match fault {
-        LedgerError::Busy { place } => Some(LedgerError::Busy {
+    let same = match fault.store()? {
+        StoreError::Busy { place } => StoreError::Busy {
             place: place.clone(),
-        }),
-        LedgerError::Overloaded { place } => Some(LedgerError::Overloaded {
+        },
+        StoreError::Overloaded { place } => StoreError::Overloaded {
             place: place.clone(),
-        }),
-        LedgerError::DiskFull { place } => Some(LedgerError::DiskFull {
+        },
+        StoreError::DiskFull { place } => StoreError::DiskFull {
             place: place.clone(),
-        }),
-        LedgerError::Unreachable { place, reason } => Some(LedgerError::Unreachable {
+        },
+        StoreError::Unreachable { place, reason } => StoreError::Unreachable {
             place: place.clone(),
             reason: reason.clone(),
-        }),
-        LedgerError::Unserved { place, reason } | LedgerError::Standby { place, reason } => {
-            Some(LedgerError::Unserved {
+        },
+        StoreError::Unserved { place, reason } | StoreError::Standby { place, reason } => {
+            StoreError::Unserved {
                 place: place.clone(),
                 reason: reason.clone(),
-            })
+            }
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(same.into())
 }
 
 /// Writes under leases; of each what ended by it, or why it was refused.

@@ -1,8 +1,9 @@
 //! Tables, brought up to date by numbered scripts that are only ever added to.
 
 use chrono::NaiveDateTime;
+use stoker_shared::store::Versions;
 
-use super::{BULK, Conn, JAVA, JOB_SUMS, LedgerError, Place, TABLES, adopt};
+use super::{BULK, Conn, JAVA, JOB_SUMS, LedgerError, Place, TABLES, adopt, versions};
 
 const RESOURCE_TYPES: &str = include_str!("../../../migrations/common/0002_resource_types.sql");
 const LISTED: &str = include_str!("../../../migrations/common/0003_listed.sql");
@@ -11,17 +12,19 @@ const OPTIONS_WAVES_BEGUN: &str =
 const ADOPTED: &str = include_str!("../../../migrations/common/0005_adopted.sql");
 const JOB_SUMS_COUNTED: &str = include_str!("../../../migrations/common/0007_job_sums_counted.sql");
 
-/// By version, from 1.
-const SCRIPTS: [&str; 8] = [
-    TABLES,
-    RESOURCE_TYPES,
-    LISTED,
-    OPTIONS_WAVES_BEGUN,
-    ADOPTED,
-    BULK,
-    JOB_SUMS_COUNTED,
-    JOB_SUMS,
-];
+const VERSIONS: Versions = Versions {
+    table: "stoker_schema_versions",
+    scripts: &[
+        TABLES,
+        RESOURCE_TYPES,
+        LISTED,
+        OPTIONS_WAVES_BEGUN,
+        ADOPTED,
+        BULK,
+        JOB_SUMS_COUNTED,
+        JOB_SUMS,
+    ],
+};
 
 /// What tables there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,55 +44,26 @@ pub(super) async fn run(
 ) -> Result<bool, LedgerError> {
     let found = look(conn, place).await?;
     let java = JAVA.filter(|_| found == Found::Java);
+    let mut version = match found {
+        Found::Ours(version) => Some(version),
+        Found::Nothing | Found::Java => None,
+    };
     if let Some(java) = &java {
         adopt::set_aside(conn, now, place, java).await?;
-    }
-    let version = if let Found::Ours(version) = found {
-        version
-    } else {
-        sqlx::raw_sql(
-            "CREATE TABLE stoker_schema_versions \
-             (version BIGINT PRIMARY KEY, applied TIMESTAMP NOT NULL)",
-        )
-        .execute(&mut *conn)
-        .await?;
-        0
-    };
-    for (number, script) in (1..).zip(SCRIPTS) {
-        if number <= version {
-            continue;
-        }
-        sqlx::raw_sql(script).execute(&mut *conn).await?;
         // So later scripts find the rows as if a ledger of version 1 had held them.
-        if let (1, Some(java)) = (number, &java) {
-            adopt::take_over(conn, now, place, java).await?;
-        }
-        sqlx::query("INSERT INTO stoker_schema_versions (version, applied) VALUES ($1, $2)")
-            .bind(number)
-            .bind(now)
-            .execute(&mut *conn)
-            .await?;
+        versions::bring_up(conn, &VERSIONS, None, 1, now).await?;
+        adopt::take_over(conn, now, place, java).await?;
+        version = Some(1);
     }
+    versions::bring_up(conn, &VERSIONS, version, VERSIONS.last(), now).await?;
     Ok(java.is_some())
 }
 
 /// Fails where the tables that are there are not for this Stoker.
 pub(super) async fn look(conn: &mut Conn, place: &Place) -> Result<Found, LedgerError> {
-    if !adopt::exists(conn, "stoker_schema_versions").await? {
-        let java = adopt::look(conn, place).await?;
-        return Ok(if java { Found::Java } else { Found::Nothing });
+    if let Some(version) = versions::found(conn, &VERSIONS, place).await? {
+        return Ok(Found::Ours(version));
     }
-    let version: i64 =
-        sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM stoker_schema_versions")
-            .fetch_one(conn)
-            .await?;
-    let known = i64::try_from(SCRIPTS.len()).unwrap_or(i64::MAX);
-    if version > known {
-        return Err(LedgerError::TooNew {
-            place: place.show(),
-            version,
-            known,
-        });
-    }
-    Ok(Found::Ours(version))
+    let java = adopt::look(conn, place).await?;
+    Ok(if java { Found::Java } else { Found::Nothing })
 }

@@ -4,24 +4,20 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{NaiveDateTime, TimeDelta};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-use sqlx::Connection as _;
+use chrono::TimeDelta;
 use stoker_proto::common::v1::Target;
 use stoker_proto::ledger::v1::{
     Disposition, Job, JobState, Lease, LeaseUnitsRequest, RegisterWorkerRequest, RenewedLease,
     SettledError, SourceStatus,
 };
-use stoker_shared::clock::SharedClock;
-use stoker_shared::retry::Backoff;
+use stoker_shared::store::{Place, Store, StoreError};
+use stoker_shared::with_connection;
 
 use super::{
     BEGIN, BEGIN_BULK, BEGIN_LOSABLE, BULK, Conn, Db, FOLD_SUMS, JAVA, JOB_SUMS, KEEP_STATEMENTS,
-    Pool, TABLE_EXISTS, TABLES, rows,
+    TABLES, rows, versions,
 };
 use crate::ledger::error::LedgerError;
-use crate::ledger::explain::Place;
 use crate::ledger::{
     Commit, EndedJob, ErrorCursor, ErrorPage, Finished, JavaTool, Leased, Ledger, LedgerOptions,
     Page, QuarantineCursor, QuarantinePage, Registered, Retried, Scan, StartJob, UnitCounts,
@@ -58,11 +54,6 @@ mod taken;
 mod waves;
 mod work;
 
-/// A transaction that the database undid for another's sake is repeated so often.
-const CONFLICT_RETRIES: u32 = 5;
-/// Before the first of these; each further one comes later, so that the two do not meet again.
-const CONFLICT_PAUSE: Duration = Duration::from_millis(10);
-
 /// Statements over so few rows are met again soon, also where every number of rows makes another.
 const FEW_ROWS: usize = 8;
 
@@ -71,105 +62,40 @@ fn keep(rows: usize) -> bool {
     KEEP_STATEMENTS || rows <= FEW_ROWS
 }
 
-/// What a transaction needs. SQLite: `pool` has one connection.
-#[derive(Debug, Clone)]
-struct Writer {
-    pool: Pool,
-    clock: SharedClock,
-    place: Place,
-}
-
-impl Writer {
-    fn now(&self) -> NaiveDateTime {
-        self.clock.now().naive_utc()
-    }
-}
-
 /// The ledger over one database.
 #[derive(Debug)]
 pub(super) struct SqlLedger {
-    writer: Writer,
-    read: Pool,
+    store: Store<Db>,
     group: Group,
     limits: Limits,
 }
 
 impl SqlLedger {
-    pub(super) fn new(
-        write: Pool,
-        read: Pool,
-        clock: SharedClock,
-        options: &LedgerOptions,
-        place: Place,
-    ) -> Self {
-        let writer = Writer {
-            pool: write,
-            clock,
-            place,
-        };
+    pub(super) fn new(store: Store<Db>, options: &LedgerOptions) -> Self {
         Self {
-            group: Group::start(writer.clone()),
-            writer,
-            read,
+            group: Group::start(store.clone()),
+            store,
             limits: Limits::of(options),
         }
     }
 }
 
-/// Runs a step in a transaction of its own; again where it had to give way to another.
+/// Runs a step in a transaction of its own.
 macro_rules! in_transaction {
-    ($writer:expr, $step:path $(, $argument:expr)*) => {
-        in_transaction!(BEGIN; $writer, $step $(, $argument)*)
+    ($begin:ident; $($call:tt)*) => {
+        stoker_shared::in_transaction!(LedgerError, $begin; $($call)*)
     };
-    ($begin:ident; $writer:expr, $step:path $(, $argument:expr)*) => {{
-        let mut conflicts = 0;
-        let mut pauses = Backoff::new(CONFLICT_PAUSE, CONFLICT_PAUSE * 32);
-        loop {
-            let attempt = async {
-                let mut conn = $writer.pool.acquire().await?;
-                let done = async {
-                    let mut tx = conn.begin_with($begin).await?;
-                    let value = $step(&mut tx, $writer.now() $(, $argument)*).await?;
-                    tx.commit().await?;
-                    Ok::<_, LedgerError>(value)
-                };
-                let done = done.await;
-                if done.as_ref().is_err_and(LedgerError::breaks_connection) {
-                    conn.close_on_drop();
-                }
-                done
-            };
-            match attempt.await {
-                Err(e) if conflicts < CONFLICT_RETRIES && e.is_conflict() => {
-                    conflicts += 1;
-                    let pause = pauses.pause(None, &mut StdRng::from_os_rng());
-                    tokio::time::sleep(pause).await;
-                }
-                done => break done.map_err(|e| $writer.place.explain(e)),
-            }
-        }
-    }};
+    ($($call:tt)*) => {
+        stoker_shared::in_transaction!(LedgerError, BEGIN; $($call)*)
+    };
 }
 
-/// Runs a step that only reads.
-macro_rules! with_connection {
-    ($ledger:expr, $step:path $(, $argument:expr)*) => {{
-        let attempt = async {
-            let mut conn = $ledger.read.acquire().await?;
-            $step(&mut conn $(, $argument)*).await
-        };
-        attempt.await.map_err(|e| $ledger.writer.place.explain(e))
-    }};
-}
-
-impl Writer {
-    /// In one transaction.
-    async fn write(
-        &self,
-        writes: &[&Write],
-    ) -> Result<Vec<Result<Over, LedgerError>>, LedgerError> {
-        in_transaction!(self, group::write, writes)
-    }
+/// In one transaction.
+async fn write_at_once(
+    store: &Store<Db>,
+    writes: &[&Write],
+) -> Result<Vec<Result<Over, LedgerError>>, LedgerError> {
+    in_transaction!(store, group::write, writes)
 }
 
 impl SqlLedger {
@@ -178,7 +104,7 @@ impl SqlLedger {
         if !write.is_large() {
             return self.group.write(write).await;
         }
-        let answers = self.writer.write(&[&write]).await?;
+        let answers = write_at_once(&self.store, &[&write]).await?;
         answers
             .into_iter()
             .next()
@@ -192,7 +118,7 @@ impl SqlLedger {
         let mut ended = Vec::new();
         for &job_id in job_ids {
             let result: Result<Option<EndedJob>, _> =
-                in_transaction!(self.writer, settle::job, job_id);
+                in_transaction!(self.store, settle::job, job_id);
             match result {
                 Ok(job) => ended.extend(job),
                 Err(error) => {
@@ -207,32 +133,32 @@ impl SqlLedger {
 #[async_trait]
 impl Ledger for SqlLedger {
     async fn start_job(&self, start: &StartJob) -> Result<i64, LedgerError> {
-        in_transaction!(self.writer, start::start, start)
+        in_transaction!(self.store, start::start, start)
     }
 
     async fn keep_loaded(&self, start: &StartJob, interval: Duration) -> Result<bool, LedgerError> {
         let interval = TimeDelta::from_std(interval).unwrap_or(TimeDelta::MAX);
-        in_transaction!(self.writer, start::keep_loaded, interval, start)
+        in_transaction!(self.store, start::keep_loaded, interval, start)
     }
 
     async fn job(&self, job_id: i64) -> Result<Job, LedgerError> {
-        with_connection!(self, jobs::get, job_id)
+        with_connection!(self.store, jobs::get, job_id)
     }
 
     async fn job_state(&self, job_id: i64) -> Result<JobState, LedgerError> {
-        with_connection!(self, jobs::look, job_id)
+        with_connection!(self.store, jobs::look, job_id)
     }
 
     async fn jobs(&self) -> Result<Vec<Job>, LedgerError> {
-        with_connection!(self, jobs::list)
+        with_connection!(self.store, jobs::list)
     }
 
     async fn sources(&self) -> Result<Vec<SourceStatus>, LedgerError> {
-        with_connection!(self, scans::sources)
+        with_connection!(self.store, scans::sources)
     }
 
     async fn retry_job(&self, job_id: i64) -> Result<Retried, LedgerError> {
-        in_transaction!(self.writer, retry::run, job_id)
+        in_transaction!(self.store, retry::run, job_id)
     }
 
     async fn settle_errors(
@@ -241,19 +167,19 @@ impl Ledger for SqlLedger {
         target: &Target,
         errors: &[SettledError],
     ) -> Result<u64, LedgerError> {
-        in_transaction!(self.writer, taken::settle, job_id, target, errors)
+        in_transaction!(self.store, taken::settle, job_id, target, errors)
     }
 
     async fn cancel_job(&self, job_id: i64) -> Result<(), LedgerError> {
-        in_transaction!(self.writer, jobs::cancel, job_id)
+        in_transaction!(self.store, jobs::cancel, job_id)
     }
 
     async fn begin_scan(&self, reaches: &[String]) -> Result<Option<Scan>, LedgerError> {
-        in_transaction!(self.writer, scans::begin, self.limits.lease, reaches, false)
+        in_transaction!(self.store, scans::begin, self.limits.lease, reaches, false)
     }
 
     async fn begin_known_scan(&self, reaches: &[String]) -> Result<Option<Scan>, LedgerError> {
-        in_transaction!(self.writer, scans::begin, self.limits.lease, reaches, true)
+        in_transaction!(self.store, scans::begin, self.limits.lease, reaches, true)
     }
 
     async fn worth_a_look(&self, scan: &Scan, page: &Page) -> Result<Vec<usize>, LedgerError> {
@@ -261,11 +187,17 @@ impl Ledger for SqlLedger {
         if large.is_empty() {
             return Ok(large);
         }
-        with_connection!(self, objects::not_as_known, scan.source_id, page, large)
+        with_connection!(
+            self.store,
+            objects::not_as_known,
+            scan.source_id,
+            page,
+            large
+        )
     }
 
     async fn register_page(&self, scan: &Scan, page: &Page) -> Result<Registered, LedgerError> {
-        in_transaction!(BEGIN_BULK; self.writer, scans::register, self.limits, scan, page)
+        in_transaction!(BEGIN_BULK; self.store, scans::register, self.limits, scan, page)
     }
 
     async fn register_known(
@@ -273,16 +205,16 @@ impl Ledger for SqlLedger {
         scan: &Scan,
         after: i64,
     ) -> Result<(Registered, Option<i64>), LedgerError> {
-        in_transaction!(BEGIN_BULK; self.writer, scans::register_known, self.limits, scan, after)
+        in_transaction!(BEGIN_BULK; self.store, scans::register_known, self.limits, scan, after)
     }
 
     async fn recycle(&self) -> Result<u64, LedgerError> {
         let mut planned = 0;
-        for job_id in with_connection!(self, recycle::jobs)? {
+        for job_id in with_connection!(self.store, recycle::jobs)? {
             // In parts: workers wait for none of them long.
             loop {
                 let some: Result<u64, _> =
-                    in_transaction!(self.writer, recycle::some, self.limits, job_id);
+                    in_transaction!(self.store, recycle::some, self.limits, job_id);
                 match some? {
                     0 => break,
                     more => planned += more,
@@ -297,42 +229,42 @@ impl Ledger for SqlLedger {
         scan: &Scan,
         failure: Option<&str>,
     ) -> Result<Vec<EndedJob>, LedgerError> {
-        in_transaction!(self.writer, scans::finish, scan, failure)
+        in_transaction!(self.store, scans::finish, scan, failure)
     }
 
     async fn leave_scan(&self, scan: &Scan) -> Result<(), LedgerError> {
-        in_transaction!(self.writer, scans::leave, scan)
+        in_transaction!(self.store, scans::leave, scan)
     }
 
     async fn stop_silent_workers(&self) -> Result<u64, LedgerError> {
-        in_transaction!(self.writer, work::stop_silent)
+        in_transaction!(self.store, work::stop_silent)
     }
 
     async fn fold_sums(&self) -> Result<(), LedgerError> {
-        in_transaction!(self.writer, progress::fold)
+        in_transaction!(self.store, progress::fold)
     }
 
     async fn unit_counts(&self) -> Result<UnitCounts, LedgerError> {
-        with_connection!(self, progress::unit_counts)
+        with_connection!(self.store, progress::unit_counts)
     }
 
     async fn register_worker(&self, worker: &RegisterWorkerRequest) -> Result<i64, LedgerError> {
-        in_transaction!(self.writer, work::register_worker, worker)
+        in_transaction!(self.store, work::register_worker, worker)
     }
 
     async fn heartbeat(&self, worker_id: i64) -> Result<(), LedgerError> {
-        in_transaction!(BEGIN_LOSABLE; self.writer, work::heartbeat, worker_id)
+        in_transaction!(BEGIN_LOSABLE; self.store, work::heartbeat, worker_id)
     }
 
     async fn lease_units(&self, request: &LeaseUnitsRequest) -> Result<Leased, LedgerError> {
         let (units, over): (_, Vec<i64>) =
-            in_transaction!(BEGIN_LOSABLE; self.writer, work::lease, self.limits.lease, request)?;
+            in_transaction!(BEGIN_LOSABLE; self.store, work::lease, self.limits.lease, request)?;
         let ended_jobs = self.end_jobs(&over).await;
         Ok(Leased { units, ended_jobs })
     }
 
     async fn renew(&self, leases: &[Lease]) -> Result<Vec<RenewedLease>, LedgerError> {
-        in_transaction!(BEGIN_LOSABLE; self.writer, work::renew, self.limits.lease, leases)
+        in_transaction!(BEGIN_LOSABLE; self.store, work::renew, self.limits.lease, leases)
     }
 
     async fn commit_outcomes(&self, commit: &Commit) -> Result<(), LedgerError> {
@@ -365,13 +297,8 @@ impl Ledger for SqlLedger {
         disposition: Disposition,
         reason: &str,
     ) -> Result<Option<EndedJob>, LedgerError> {
-        let over: Option<i64> = in_transaction!(
-            self.writer,
-            settle::release_unit,
-            lease,
-            disposition,
-            reason
-        )?;
+        let over: Option<i64> =
+            in_transaction!(self.store, settle::release_unit, lease, disposition, reason)?;
         Ok(self.end_jobs(over.as_slice()).await.pop())
     }
 
@@ -381,7 +308,7 @@ impl Ledger for SqlLedger {
         this_run: bool,
         after: ErrorCursor,
     ) -> Result<ErrorPage, LedgerError> {
-        with_connection!(self, errors::list, job_id, this_run, after)
+        with_connection!(self.store, errors::list, job_id, this_run, after)
     }
 
     async fn quarantine(
@@ -390,11 +317,15 @@ impl Ledger for SqlLedger {
         error_id: i64,
         after: QuarantineCursor,
     ) -> Result<QuarantinePage, LedgerError> {
-        with_connection!(self, errors::quarantine, job_id, error_id, after)
+        with_connection!(self.store, errors::quarantine, job_id, error_id, after)
     }
 }
 
 /// For a guarded write that must hit exactly one row.
 fn one_row(rows: u64, otherwise: impl FnOnce() -> LedgerError) -> Result<(), LedgerError> {
     if rows == 1 { Ok(()) } else { Err(otherwise()) }
+}
+
+fn damaged(reason: impl Into<String>) -> LedgerError {
+    StoreError::Damaged(reason.into()).into()
 }

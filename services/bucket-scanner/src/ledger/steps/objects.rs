@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::NaiveDateTime;
 use sqlx::FromRow;
 use stoker_proto::common::v1::Compression;
+use stoker_shared::store::rows::{Column, ints, texts};
 
-use super::{Conn, KEEP_STATEMENTS, LedgerError, Page, Registered, rows};
+use super::{Conn, KEEP_STATEMENTS, LedgerError, Page, Registered, damaged, rows};
 use crate::ledger::cut::can_be_cut;
-use crate::ledger::rows::{Column, ints, texts};
 use crate::ledger::text::{Spelled, all_or_has, int, nat32, split_key, to_micros};
 use crate::ledger::{FoundObject, ObjectNews};
 
@@ -216,7 +216,7 @@ pub(super) fn by_place<'o>(
     let place = |object: &'o FoundObject| {
         let (path, name) = split_key(&object.key);
         let id = paths.get(&(object.bucket_name.as_str(), path));
-        let missing = || LedgerError::Damaged("a bucket path vanished".to_owned());
+        let missing = || damaged("a bucket path vanished");
         Ok(((*id.ok_or_else(missing)?, name), object))
     };
     objects.iter().map(place).collect()

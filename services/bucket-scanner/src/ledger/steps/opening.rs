@@ -2,7 +2,7 @@
 
 use chrono::NaiveDateTime;
 
-use super::{BEGIN, Conn, JavaTool, LedgerError, Place, SqlLedger, Writer, adopt, migrate};
+use super::{BEGIN, Conn, JavaTool, LedgerError, Place, SqlLedger, adopt, migrate};
 
 impl SqlLedger {
     /// Makes or updates the tables, after `prepare` in the same transaction.
@@ -10,15 +10,15 @@ impl SqlLedger {
         &self,
         prepare: impl AsyncFnOnce(&mut Conn) -> Result<(), LedgerError>,
     ) -> Result<(), LedgerError> {
-        let Writer { pool, place, .. } = &self.writer;
-        let now = self.writer.now();
+        let place = &self.store.place;
+        let now = self.store.now();
         let done = async {
-            let mut tx = pool.begin_with(BEGIN).await?;
+            let mut tx = self.store.write.begin_with(BEGIN).await?;
             prepare(&mut tx).await?;
             let adopted = migrate::run(&mut tx, now, place).await?;
             let running = adopt::still_running(&mut tx, now).await?;
             tx.commit().await?;
-            Ok((adopted, running))
+            Ok::<_, LedgerError>((adopted, running))
         };
         let (adopted, running) = done.await.map_err(|e| place.explain(e))?;
         if adopted {

@@ -7,12 +7,12 @@ use stoker_proto::ledger::v1::{
     CommitHeader, EntryOutcome, LoadErrorKind, OutcomeKind, Position, TypeCount,
 };
 use stoker_shared::ranges::RangeSet;
+use stoker_shared::store::rows::{Column, ints, texts};
 
 use super::settle::{self, UnitNow};
 use super::work::parse_ranges;
 use super::{Conn, LedgerError, begun, keep, records, rows};
 use crate::ledger::Commit;
-use crate::ledger::rows::{Column, ints, texts};
 use crate::ledger::text::{int, name};
 
 /// Answers of each whether it was taken, or why not: what is wrong with one is not the others' fault.

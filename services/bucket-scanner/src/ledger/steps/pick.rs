@@ -3,11 +3,11 @@
 use chrono::NaiveDateTime;
 use stoker_proto::common::v1::FileType;
 use stoker_proto::ledger::v1::{BucketPath, LeaseUnitsRequest, UnitLimit};
+use stoker_shared::store::rows::texts;
 
 use super::work::LeasableJob;
 use super::{Conn, KEEP_STATEMENTS, LedgerError, rows, settle, waves};
 use crate::ledger::MAX_ATTEMPTS;
-use crate::ledger::rows::texts;
 use crate::ledger::text::{Spelled, clean, nat32};
 
 /// What is still wanted of a call.

@@ -6,12 +6,12 @@ use std::ops::Range;
 use chrono::{NaiveDateTime, TimeDelta};
 use sqlx::FromRow;
 use stoker_proto::common::v1::{Compression, FileType};
+use stoker_shared::store::rows::{Column, ints, texts};
 
 use super::objects::Known;
 use super::{Conn, KEEP_STATEMENTS, LedgerError, Page, rows, settle};
 use crate::classify;
 use crate::ledger::cut::{can_be_cut, cut};
-use crate::ledger::rows::{Column, ints, texts};
 use crate::ledger::text::{Spelled, all_or_has, clean, int, nat};
 use crate::ledger::{FoundObject, Issue, LedgerOptions};
 

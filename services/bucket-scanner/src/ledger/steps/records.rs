@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::NaiveDateTime;
+use stoker_shared::store::rows::{Column, ints, texts};
 use tonic::codegen::http::StatusCode;
 
 use super::outcomes::{Checked, Taken};
 use super::settle::{self, UnitNow};
 use super::{Conn, KEEP_STATEMENTS, LedgerError, rows};
-use crate::ledger::rows::{Column, ints, texts};
 use crate::ledger::text::{Spelled, clean, int, name};
 
 /// Rows of one statement: 16 numbers each at most, of the 32 766 that SQLite takes.

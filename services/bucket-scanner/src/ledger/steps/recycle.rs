@@ -2,10 +2,10 @@
 
 use chrono::{NaiveDateTime, TimeDelta};
 use sqlx::FromRow;
+use stoker_shared::store::rows::ints;
 
 use super::objects::{Known, known_columns};
 use super::{Conn, KEEP_STATEMENTS, LedgerError, Limits, Page, plan, rows};
-use crate::ledger::rows::ints;
 use crate::ledger::text::int;
 
 /// Running jobs that load objects again.

@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::{NaiveDateTime, TimeDelta};
 use stoker_proto::ledger::v1::{Disposition, JobState, Lease};
+use stoker_shared::store::rows::ints;
 
-use super::{Conn, KEEP_STATEMENTS, LedgerError, keep, one_row, rows};
-use crate::ledger::rows::ints;
+use super::{Conn, KEEP_STATEMENTS, LedgerError, damaged, keep, one_row, rows};
 use crate::ledger::text::{clean, nat32};
 use crate::ledger::{EndedJob, MAX_ATTEMPTS};
 
@@ -227,11 +227,11 @@ pub(super) fn all_rows(hit: u64, meant: usize) -> Result<(), LedgerError> {
         return Ok(());
     }
     let reason = format!("{meant} rows were to be changed, {hit} were");
-    Err(LedgerError::Damaged(reason))
+    Err(damaged(reason))
 }
 
 pub(super) fn changed(unit_id: i64) -> LedgerError {
-    LedgerError::Damaged(format!("unit {unit_id} changed under its lock"))
+    damaged(format!("unit {unit_id} changed under its lock"))
 }
 
 /// Those of some jobs that have no open units: whoever ends the last of them looks again, so most

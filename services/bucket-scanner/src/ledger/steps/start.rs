@@ -5,7 +5,7 @@ use sqlx::FromRow;
 use stoker_proto::common::v1::{FileType, Source};
 use stoker_proto::ledger::v1::{JobOptions, JobState};
 
-use super::{Conn, LedgerError, StartJob, one_row};
+use super::{Conn, LedgerError, StartJob, damaged, one_row};
 use crate::ledger::is_over;
 use crate::ledger::text::{Spelled, int, spell_all};
 
@@ -141,7 +141,7 @@ async fn find_or_add(
     if let Some(job_id) = insert(conn, now, source_id, start).await? {
         return Ok(Job::New(job_id));
     }
-    let vanished = || LedgerError::Damaged("a job vanished".to_owned());
+    let vanished = || damaged("a job vanished");
     Ok(Job::Known(find(conn, start).await?.ok_or_else(vanished)?))
 }
 
@@ -243,7 +243,7 @@ async fn begin_run(
 }
 
 fn changed(job_id: i64) -> LedgerError {
-    LedgerError::Damaged(format!("job {job_id} changed under its lock"))
+    damaged(format!("job {job_id} changed under its lock"))
 }
 
 /// What was set aside or cancelled is open again, and nothing is near its last attempt.

@@ -7,11 +7,11 @@ use chrono::NaiveDateTime;
 use sqlx::FromRow;
 use stoker_proto::common::v1::{ByteRange, Compression, FileType, Interaction, Source, Target};
 use stoker_proto::ledger::v1::{Lease, ObjectVersion, Unit};
+use stoker_shared::store::rows::{ints, texts};
 use uuid::Uuid;
 
 use super::work::{LeasableJob, parse_ranges};
 use super::{Conn, KEEP_STATEMENTS, LedgerError, begun, rows, settle};
-use crate::ledger::rows::{ints, texts};
 use crate::ledger::text::{Spelled, join_key, nat, nat32, timestamp};
 
 /// Leases units of a job whose rows are locked; not those of a load that counts no more.

@@ -6,9 +6,9 @@ use chrono::NaiveDateTime;
 use sqlx::FromRow;
 use stoker_proto::common::v1::Target;
 use stoker_proto::ledger::v1::{LoadErrorKind, SettledError};
+use stoker_shared::store::rows::{ints, texts};
 
 use super::{Conn, LedgerError, rows, settle};
-use crate::ledger::rows::{ints, texts};
 use crate::ledger::text::{Spelled, timestamp};
 
 pub(super) async fn settle(

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use stoker_shared::store::rows::ints;
+
 use super::{Conn, KEEP_STATEMENTS, LedgerError, rows};
-use crate::ledger::rows::ints;
 
 /// The next wave with an open unit.
 pub(super) async fn next(

@@ -6,12 +6,12 @@ use stoker_proto::ledger::v1::{
     Lease, LeaseUnitsRequest, RegisterWorkerRequest, RenewedLease, Unit,
 };
 use stoker_shared::ranges::RangeSet;
+use stoker_shared::store::rows::ints;
 use uuid::Uuid;
 
 use super::pick::{Wanted, pick};
 use super::take::take;
-use super::{Conn, KEEP_STATEMENTS, LedgerError, one_row, rows, settle};
-use crate::ledger::rows::ints;
+use super::{Conn, KEEP_STATEMENTS, LedgerError, damaged, one_row, rows, settle};
 use crate::ledger::text::{clean, timestamp};
 
 /// A worker that gave no sign for so long is shown as stopped.
@@ -185,8 +185,7 @@ async fn leasable_jobs(conn: &mut Conn, worker_id: i64) -> Result<Vec<LeasableJo
 }
 
 pub(super) fn parse_ranges(text: &str) -> Result<RangeSet, LedgerError> {
-    text.parse()
-        .map_err(|e| LedgerError::Damaged(format!("{e}")))
+    text.parse().map_err(|e| damaged(format!("{e}")))
 }
 
 pub(super) async fn renew(

@@ -4,14 +4,14 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use stoker_shared::secret::url_without_password;
+use crate::secret::url_without_password;
 
-use super::LedgerError;
+use super::StoreError;
 
-/// Where the ledger is kept. Debug, Display and Serialize leave a password out.
+/// Where a service keeps its tables. Debug, Display and Serialize leave a password out.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum LedgerUrl {
+pub enum StoreUrl {
     /// `none`: in memory, gone with the process.
     Memory,
     /// `sqlite:PATH`: a file, for one process or a few.
@@ -20,8 +20,8 @@ pub enum LedgerUrl {
     Postgres(String),
 }
 
-impl FromStr for LedgerUrl {
-    type Err = LedgerError;
+impl FromStr for StoreUrl {
+    type Err = StoreError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "none" || text == "sqlite::memory:" {
@@ -35,28 +35,28 @@ impl FromStr for LedgerUrl {
             .map(|p| p.strip_prefix("//").unwrap_or(p));
         match path {
             Some(path) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
-            _ => Err(LedgerError::BadUrl {
+            _ => Err(StoreError::BadUrl {
                 url: url_without_password(text),
             }),
         }
     }
 }
 
-impl TryFrom<String> for LedgerUrl {
-    type Error = LedgerError;
+impl TryFrom<String> for StoreUrl {
+    type Error = StoreError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
     }
 }
 
-impl From<LedgerUrl> for String {
-    fn from(url: LedgerUrl) -> Self {
+impl From<StoreUrl> for String {
+    fn from(url: StoreUrl) -> Self {
         url.to_string()
     }
 }
 
-impl fmt::Display for LedgerUrl {
+impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("none"),
@@ -66,9 +66,9 @@ impl fmt::Display for LedgerUrl {
     }
 }
 
-impl fmt::Debug for LedgerUrl {
+impl fmt::Debug for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LedgerUrl({self})")
+        write!(f, "StoreUrl({self})")
     }
 }
 
@@ -77,21 +77,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_name_their_ledger() {
-        let memory: LedgerUrl = "none".parse().unwrap();
-        assert_eq!(memory, LedgerUrl::Memory);
-        let file: LedgerUrl = "sqlite:/a/ledger.sqlite".parse().unwrap();
-        assert_eq!(file, LedgerUrl::Sqlite("/a/ledger.sqlite".into()));
-        assert_eq!(file, "sqlite:///a/ledger.sqlite".parse().unwrap());
+    fn urls_name_their_database() {
+        let memory: StoreUrl = "none".parse().unwrap();
+        assert_eq!(memory, StoreUrl::Memory);
+        let file: StoreUrl = "sqlite:/a/x.sqlite".parse().unwrap();
+        assert_eq!(file, StoreUrl::Sqlite("/a/x.sqlite".into()));
+        assert_eq!(file, "sqlite:///a/x.sqlite".parse().unwrap());
         for wrong in ["", "sqlite:", "mysql://x", "/a/b"] {
-            assert!(wrong.parse::<LedgerUrl>().is_err(), "{wrong}");
+            assert!(wrong.parse::<StoreUrl>().is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn passwords_are_not_shown() {
         let text = "postgres://ann:p@ss@db:5432/x?sslmode=require&password=p@ss";
-        let url: LedgerUrl = text.parse().unwrap();
+        let url: StoreUrl = text.parse().unwrap();
         let json = serde_json::to_string(&url).unwrap();
         for shown in [url.to_string(), format!("{url:?}"), json] {
             assert!(
@@ -99,7 +99,7 @@ mod tests {
                 "{shown}"
             );
         }
-        let wrong = "mysql://ann:secret@db/x".parse::<LedgerUrl>().unwrap_err();
+        let wrong = "mysql://ann:secret@db/x".parse::<StoreUrl>().unwrap_err();
         assert!(!wrong.to_string().contains("secret"), "{wrong}");
         for text in [
             "postgres://ann:sec?ret@db/x",

@@ -1,4 +1,4 @@
-//! What a ledger's URL says of the connection to PostgreSQL: as `libpq` spells it, and what drivers for
+//! What a store's URL says of the connection to PostgreSQL: as `libpq` spells it, and what drivers for
 //! Java know besides.
 
 use std::fs;
@@ -10,9 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
-use super::error::LedgerError;
-use super::explain::Place;
-use super::{LedgerOptions, LedgerUrl};
+use super::{Place, PostgresOptions, StoreError, StoreUrl};
 
 /// Parameters that name files; the first three as libpq spells them, the others as the driver takes
 /// them besides.
@@ -35,27 +33,34 @@ const KEY_WITH_PASSWORD: &str = "a key with a password cannot be read; write it 
 
 /// How to connect, and where to.
 #[derive(Debug)]
-pub(super) struct Connect {
-    pub(super) how: PgConnectOptions,
-    pub(super) schema: String,
-    pub(super) place: Place,
+pub struct Connect {
+    /// For the driver; its `search_path` is the schema.
+    pub how: PgConnectOptions,
+    /// The schema's name, as PostgreSQL takes it without quotes.
+    pub schema: String,
+    /// For messages.
+    pub place: Place,
 }
 
-pub(super) fn to(url: &str, options: &LedgerOptions) -> Result<Connect, LedgerError> {
+/// Reads `postgres://user@host:port/database`, with the parameters of libpq that sqlx knows (`sslmode`,
+/// `sslrootcert`, `sslcert`, `sslkey`, `options`) and what the Java driver knows besides (`ssl`, keys in DER).
+///
+/// Fails with [`StoreError::BadUrl`], [`StoreError::BadSchema`], and where files for TLS cannot be used.
+pub fn to(url: &str, options: &PostgresOptions) -> Result<Connect, StoreError> {
     let schema = checked_schema(&options.schema)?;
     tls_files_are_there(url)?;
-    let shown = || LedgerUrl::Postgres(url.to_owned()).to_string();
+    let shown = || StoreUrl::Postgres(url.to_owned()).to_string();
     let parameters = parameters(url);
     if parameters.iter().any(|(name, _)| name == "sslpassword") {
         // Before the driver, which would log what it does not know.
-        return Err(LedgerError::BadConnection {
+        return Err(StoreError::BadConnection {
             place: shown(),
             reason: KEY_WITH_PASSWORD.to_owned(),
         });
     }
     let parsed = PgConnectOptions::from_str(&without_ssl(url));
     let mut how = parsed
-        .map_err(|_| LedgerError::BadUrl { url: shown() })?
+        .map_err(|_| StoreError::BadUrl { url: shown() })?
         .application_name("stoker")
         .options([("search_path", &schema)]);
     if let Some(password) = &options.password {
@@ -67,7 +72,7 @@ pub(super) fn to(url: &str, options: &LedgerOptions) -> Result<Connect, LedgerEr
 }
 
 /// As PostgreSQL takes a name without quotes.
-fn checked_schema(schema: &str) -> Result<String, LedgerError> {
+fn checked_schema(schema: &str) -> Result<String, StoreError> {
     let folded = schema.to_ascii_lowercase();
     let mut letters = folded.bytes();
     let first = letters
@@ -78,7 +83,7 @@ fn checked_schema(schema: &str) -> Result<String, LedgerError> {
     if first && others && folded.len() <= 63 && !folded.starts_with("pg_") {
         Ok(folded)
     } else {
-        Err(LedgerError::BadSchema {
+        Err(StoreError::BadSchema {
             schema: schema.to_owned(),
         })
     }
@@ -94,7 +99,7 @@ fn parameters(url: &str) -> Vec<(String, String)> {
 }
 
 /// The driver's own error for a missing file names none.
-fn tls_files_are_there(url: &str) -> Result<(), LedgerError> {
+fn tls_files_are_there(url: &str) -> Result<(), StoreError> {
     for (name, value) in parameters(url) {
         let known = TLS_FILES.into_iter().find(|known| *known == name);
         // A certificate may stand in the URL itself.
@@ -102,7 +107,7 @@ fn tls_files_are_there(url: &str) -> Result<(), LedgerError> {
             continue;
         };
         if let Err(e) = fs::File::open(&value) {
-            return Err(LedgerError::NoTlsFile {
+            return Err(StoreError::NoTlsFile {
                 parameter,
                 path: value.into(),
                 reason: e.to_string(),
@@ -165,8 +170,16 @@ fn address(connect: &PgConnectOptions) -> String {
 mod tests {
     use super::*;
 
-    fn connect(url: &str) -> Result<PgConnectOptions, LedgerError> {
-        to(url, &LedgerOptions::default()).map(|connect| connect.how)
+    fn options() -> PostgresOptions {
+        PostgresOptions {
+            schema: "stoker".to_owned(),
+            password: None,
+            connections: 2,
+        }
+    }
+
+    fn connect(url: &str) -> Result<PgConnectOptions, StoreError> {
+        to(url, &options()).map(|connect| connect.how)
     }
 
     #[test]
@@ -197,7 +210,7 @@ mod tests {
         let url = "postgres://ann@db/x?options=-c%20search_path%3Dother%20-c%20work_mem%3D8MB";
         let how = connect(url).unwrap();
         let options = how.get_options().unwrap();
-        let given = "-c search_path=other -c work_mem=8MB -c search_path=fhirbucket";
+        let given = "-c search_path=other -c work_mem=8MB -c search_path=stoker";
         assert!(options.starts_with(given), "{options}");
     }
 

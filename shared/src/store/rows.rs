@@ -8,13 +8,20 @@ use sqlx::{Postgres, QueryBuilder, Sqlite};
 
 /// A column of some rows.
 #[derive(Debug)]
-pub(super) enum Column<'v> {
+pub enum Column<'v> {
+    /// Numbers.
     Ints(Vec<i64>),
+    /// Numbers, or NULL.
     MaybeInts(Vec<Option<i64>>),
+    /// Texts.
     Texts(Vec<Cow<'v, str>>),
+    /// Texts, or NULL.
     MaybeTexts(Vec<Option<&'v str>>),
+    /// Bytes as they are.
     Bytes(Vec<&'v [u8]>),
+    /// Times, in UTC.
     Times(Vec<NaiveDateTime>),
+    /// True or false.
     Flags(Vec<bool>),
 }
 
@@ -32,16 +39,18 @@ impl Column<'_> {
     }
 }
 
-pub(super) fn ints<'v>(values: impl IntoIterator<Item = i64>) -> Column<'v> {
+/// A column of numbers.
+pub fn ints<'v>(values: impl IntoIterator<Item = i64>) -> Column<'v> {
     Column::Ints(values.into_iter().collect())
 }
 
-pub(super) fn texts<'v, T: Into<Cow<'v, str>>>(values: impl IntoIterator<Item = T>) -> Column<'v> {
+/// A column of texts.
+pub fn texts<'v, T: Into<Cow<'v, str>>>(values: impl IntoIterator<Item = T>) -> Column<'v> {
     Column::Texts(values.into_iter().map(Into::into).collect())
 }
 
 /// Begins a statement that finds the rows under the name `r`, with columns of these names.
-pub(super) fn arrays(names: &str, columns: &[Column<'_>]) -> QueryBuilder<Postgres> {
+pub fn arrays(names: &str, columns: &[Column<'_>]) -> QueryBuilder<Postgres> {
     let mut sql = QueryBuilder::new(format!("WITH r ({names}) AS (SELECT * FROM UNNEST("));
     for (number, column) in columns.iter().enumerate() {
         if number > 0 {
@@ -62,7 +71,7 @@ pub(super) fn arrays(names: &str, columns: &[Column<'_>]) -> QueryBuilder<Postgr
 }
 
 /// The same. SQLite takes 32 766 values in one statement.
-pub(super) fn values(names: &str, columns: &[Column<'_>]) -> QueryBuilder<Sqlite> {
+pub fn values(names: &str, columns: &[Column<'_>]) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new(format!("WITH r ({names}) AS ("));
     let rows = columns.iter().map(Column::len).min().unwrap_or(0);
     if rows == 0 {

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::error::{LedgerError, code, is_busy, sqlite_code};
+use super::error::{StoreError, StoreFault, code, is_busy, sqlite_code};
 
-/// Where a ledger lies, for messages.
+/// Where a store lies, for messages.
 #[derive(Debug, Clone)]
-pub(super) enum Place {
+pub enum Place {
     /// A file, or `:memory:`.
     Sqlite(PathBuf),
     /// Address and database, without a password.
@@ -14,7 +14,8 @@ pub(super) enum Place {
 }
 
 impl Place {
-    pub(super) fn show(&self) -> String {
+    /// A path, or address and database.
+    pub fn show(&self) -> String {
         match self {
             Self::Sqlite(path) => path.display().to_string(),
             Self::Postgres(address) => address.clone(),
@@ -22,10 +23,15 @@ impl Place {
     }
 
     /// Turns the database's own error into one that says what to do.
-    pub(super) fn explain(&self, error: LedgerError) -> LedgerError {
-        let LedgerError::Database(error) = error else {
-            return error;
-        };
+    pub fn explain<E: StoreFault>(&self, error: E) -> E {
+        match error.into_store() {
+            Ok(StoreError::Database(error)) => self.meaning(error).into(),
+            Ok(told) => told.into(),
+            Err(other) => other,
+        }
+    }
+
+    fn meaning(&self, error: sqlx::Error) -> StoreError {
         match self {
             Self::Sqlite(path) => explain_sqlite(path.clone(), error),
             Self::Postgres(place) => explain_postgres(place.clone(), error),
@@ -33,26 +39,26 @@ impl Place {
     }
 }
 
-fn explain_sqlite(path: PathBuf, error: sqlx::Error) -> LedgerError {
+fn explain_sqlite(path: PathBuf, error: sqlx::Error) -> StoreError {
     let place = path.display().to_string();
     if matches!(error, sqlx::Error::PoolTimedOut) {
-        return LedgerError::Overloaded { place };
+        return StoreError::Overloaded { place };
     }
     if is_busy(&error) {
-        return LedgerError::Busy { place };
+        return StoreError::Busy { place };
     }
     let Some(code) = sqlite_code(&error) else {
-        return LedgerError::Database(error);
+        return StoreError::Database(error);
     };
     match code {
-        8 => LedgerError::ReadOnly { place },
-        11 | 26 => LedgerError::NotADatabase { place },
-        13 => LedgerError::DiskFull { place },
+        8 => StoreError::ReadOnly { place },
+        11 | 26 => StoreError::NotADatabase { place },
+        13 => StoreError::DiskFull { place },
         3 | 14 => {
             let reason = message_of(&error);
-            LedgerError::CannotOpen { path, reason }
+            StoreError::CannotOpen { path, reason }
         }
-        _ => LedgerError::Database(error),
+        _ => StoreError::Database(error),
     }
 }
 
@@ -63,53 +69,53 @@ fn message_of(error: &sqlx::Error) -> String {
         .unwrap_or_default()
 }
 
-fn explain_postgres(place: String, error: sqlx::Error) -> LedgerError {
+fn explain_postgres(place: String, error: sqlx::Error) -> StoreError {
     use sqlx::Error;
     let reason = match &error {
         // A certificate that is refused.
         Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => {
             let reason = e.to_string();
-            return LedgerError::BadConnection { place, reason };
+            return StoreError::BadConnection { place, reason };
         }
         Error::Io(e) => e.to_string(),
         Error::PoolTimedOut => "no connection in time".to_owned(),
         Error::Tls(e) | Error::Configuration(e) => {
             let reason = e.to_string();
-            return LedgerError::BadConnection { place, reason };
+            return StoreError::BadConnection { place, reason };
         }
         _ => message_of(&error),
     };
     if matches!(error, Error::Io(_) | Error::PoolTimedOut) {
-        return LedgerError::Unreachable { place, reason };
+        return StoreError::Unreachable { place, reason };
     }
     // https://www.postgresql.org/docs/current/errcodes-appendix.html
     match code(&error).as_deref() {
-        Some("28000" | "28P01") => LedgerError::WrongPassword { place, reason },
-        Some("3D000") => LedgerError::DatabaseMissing { place },
-        Some("42501") => LedgerError::LacksRights { place, reason },
-        Some("25006") => LedgerError::Standby { place, reason },
-        Some("53100") => LedgerError::DiskFull { place },
+        Some("28000" | "28P01") => StoreError::WrongPassword { place, reason },
+        Some("3D000") => StoreError::DatabaseMissing { place },
+        Some("42501") => StoreError::LacksRights { place, reason },
+        Some("25006") => StoreError::Standby { place, reason },
+        Some("53100") => StoreError::DiskFull { place },
         // Too many connections, and a server that starts or stops.
-        Some("53300" | "57P01" | "57P02" | "57P03") => LedgerError::Unreachable { place, reason },
+        Some("53300" | "57P01" | "57P02" | "57P03") => StoreError::Unreachable { place, reason },
         // A time limit for locks or statements, and a fault of the server's disk.
-        Some("55P03" | "57014" | "58030") => LedgerError::Unserved { place, reason },
+        Some("55P03" | "57014" | "58030") => StoreError::Unserved { place, reason },
         // Insufficient resources.
-        Some(code) if code.starts_with("53") => LedgerError::Unserved { place, reason },
-        _ => LedgerError::Database(error),
+        Some(code) if code.starts_with("53") => StoreError::Unserved { place, reason },
+        _ => StoreError::Database(error),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::retry::Retry;
     use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
     use sqlx::{ConnectOptions, Executor};
-    use stoker_shared::retry::Retry;
 
     use super::*;
 
-    async fn explained(conn: &mut SqliteConnection, sql: &'static str) -> LedgerError {
+    async fn explained(conn: &mut SqliteConnection, sql: &'static str) -> StoreError {
         let error = conn.execute(sql).await.unwrap_err();
-        Place::Sqlite("/x/ledger.sqlite".into()).explain(LedgerError::Database(error))
+        Place::Sqlite("/x/x.sqlite".into()).explain(StoreError::Database(error))
     }
 
     #[tokio::test]
@@ -123,7 +129,7 @@ mod tests {
             .await
             .unwrap();
         let error = explained(&mut conn, "INSERT INTO t VALUES (zeroblob(100000))").await;
-        assert!(matches!(&error, LedgerError::DiskFull { place } if place.contains("/x/")));
+        assert!(matches!(&error, StoreError::DiskFull { place } if place.contains("/x/")));
         assert_eq!(error.retry(), Retry::After(None));
     }
 
@@ -140,11 +146,11 @@ mod tests {
         writer.execute("CREATE TABLE t (x)").await.unwrap();
         let mut reader = options.clone().read_only(true).connect().await.unwrap();
         let error = explained(&mut reader, "INSERT INTO t VALUES (1)").await;
-        assert!(matches!(error, LedgerError::ReadOnly { .. }), "{error}");
+        assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
         writer.execute("BEGIN IMMEDIATE").await.unwrap();
         let quick = options.busy_timeout(std::time::Duration::ZERO);
         let mut second = quick.connect().await.unwrap();
         let error = explained(&mut second, "INSERT INTO t VALUES (1)").await;
-        assert!(matches!(error, LedgerError::Busy { .. }), "{error}");
+        assert!(matches!(error, StoreError::Busy { .. }), "{error}");
     }
 }
