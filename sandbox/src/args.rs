@@ -42,7 +42,7 @@ pub struct SandboxArgs {
     /// Milliseconds by which every answer comes later
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub latency_ms: u64,
-    /// Microseconds by which every answer comes later for each resource sent
+    /// Microseconds by which every answer comes later for each resource sent or reindexed
     #[arg(long, value_name = "US", default_value_t = 0)]
     pub latency_per_resource_us: u64,
     /// Refuse a batch as a whole if any entry is invalid, as LinuxForHealth does
@@ -54,6 +54,9 @@ pub struct SandboxArgs {
     /// Accept and count everything, check and store nothing: a sink for measuring
     #[arg(long)]
     pub null: bool,
+    /// So many made-up resources, for $reindex, $retrieve-index and counts alone; they take a byte each
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100_000_000))]
+    pub synthetic: u32,
     /// A fault rule as JSON, e.g. '{"path_contains":"/Patient","every":10,"fault":{"status":{"code":503}}}';
     /// may be repeated
     #[arg(long, value_name = "JSON", value_parser = parse_rule)]
@@ -95,6 +98,7 @@ impl SandboxArgs {
             batch_refused_whole: self.batch_refused_whole,
             referential_integrity: self.referential_integrity,
             null: self.null,
+            synthetic: self.synthetic,
             faults: self.fault,
             max_body_bytes: self.max_body_bytes,
             ..SandboxConfig::default()

@@ -22,6 +22,7 @@ pub(crate) fn statement(base: &str, date: DateTime<Utc>) -> Value {
             "mode": "server",
             "resource": resources,
             "interaction": codes(&["batch", "transaction"]),
+            "operation": operations(),
         }],
     })
 }
@@ -43,6 +44,7 @@ fn resource(kind: &str) -> Value {
         "readHistory": true,
         "updateCreate": true,
         "conditionalCreate": true,
+        "operation": operations(),
         "searchParam": [
             {"name": "_id", "type": "token"},
             {"name": "identifier", "type": "token"},
@@ -53,6 +55,15 @@ fn resource(kind: &str) -> Value {
             {"name": "subject", "type": "reference"},
         ],
     })
+}
+
+/// With the names that LinuxForHealth gives them.
+fn operations() -> Value {
+    let named = |name: &str| {
+        let definition = format!("http://fhir.linuxforhealth.org/OperationDefinition/{name}");
+        json!({"name": name, "definition": definition})
+    };
+    json!([named("reindex"), named("retrieve-index")])
 }
 
 fn codes(codes: &[&str]) -> Value {

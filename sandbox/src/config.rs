@@ -27,7 +27,7 @@ pub struct SandboxConfig {
     pub auth: Auth,
     /// Every answer comes so much later.
     pub latency: Duration,
-    /// Every answer comes so much later for each resource sent.
+    /// Every answer comes so much later for each resource sent or reindexed.
     pub latency_per_resource: Duration,
     /// A batch with an invalid entry is refused as a whole, as LinuxForHealth does.
     pub batch_refused_whole: bool,
@@ -35,6 +35,8 @@ pub struct SandboxConfig {
     pub referential_integrity: bool,
     /// Accept and count everything, check and store nothing: a sink for measuring.
     pub null: bool,
+    /// So many resources that only `$reindex`, `$retrieve-index` and counts see: a byte each.
+    pub synthetic: u32,
     /// Faults to begin with.
     pub faults: Vec<FaultRule>,
     /// Bytes of a request body, at most.
@@ -57,6 +59,7 @@ impl Default for SandboxConfig {
             batch_refused_whole: false,
             referential_integrity: false,
             null: false,
+            synthetic: 0,
             faults: Vec::new(),
             max_body_bytes: DEFAULT_MAX_BODY_BYTES,
             clock: Arc::new(SystemClock),

@@ -11,6 +11,7 @@ use crate::state::State;
 pub(crate) fn serve(state: &State, method: &Method, path: &str, body: &[u8]) -> Answer {
     let done = match (method, path) {
         (&Method::GET, "/stats") => as_json(&state.stats()),
+        (&Method::GET, "/reindex") => as_json(&state.reindex_stats()),
         (&Method::GET, "/faults") => as_json(&state.faults.rules()),
         (&Method::POST, "/faults") => set_faults(state, body),
         (&Method::POST, "/reset") => {
@@ -19,7 +20,7 @@ pub(crate) fn serve(state: &State, method: &Method, path: &str, body: &[u8]) -> 
         }
         _ => Err(Refusal::not_supported(
             StatusCode::NOT_FOUND,
-            "There are GET /sandbox/stats, GET and POST /sandbox/faults, POST /sandbox/reset.",
+            "There are GET /sandbox/stats, GET /sandbox/reindex, GET and POST /sandbox/faults, POST /sandbox/reset.",
         )),
     };
     done.unwrap_or_else(|refusal| Answer::refused(&refusal))

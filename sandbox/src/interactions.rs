@@ -183,10 +183,7 @@ pub(crate) fn show(
     base: &str,
 ) -> Result<Effect, Refusal> {
     let effect = match target {
-        Target::Base => {
-            let text = "The base cannot be read or searched; name a resource type.";
-            return Err(Refusal::not_supported(StatusCode::METHOD_NOT_ALLOWED, text));
-        }
+        Target::Base => shown(&listing::count(store, query, base)?),
         Target::Metadata => shown(&capability::statement(base, state.started)),
         Target::Type(kind) => shown(&listing::search(store, kind, query, base)?),
         Target::Instance(kind, id) => version_shown(store.read(kind, id)?)?,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -56,14 +57,35 @@ pub(crate) fn search(
     let link = links(&format!("{base}/{kind}"), text, last.map(AsRef::as_ref));
     let marks = ids.iter().filter_map(|id| store.read(kind, id).ok());
     let about = json!({"search": {"mode": "match"}});
+    let total = match page.count {
+        0 if query.is_everything() => Some(store.count_all(Some(kind), query.until)),
+        0 => Some(store.count(&query)),
+        _ => page.total.then(|| store.count(&query)),
+    };
     Ok(Listing {
         resource_type: "Bundle",
         r#type: "searchset",
-        total: (page.total || page.count == 0).then(|| store.count(&query)),
+        total,
         link,
         entry: marks
             .map(|mark| entry(&mark, base, about.clone()))
             .collect(),
+    })
+}
+
+/// How many resources there are of all types.
+pub(crate) fn count(store: &Store, text: &str, base: &str) -> Result<Listing, Refusal> {
+    let (query, page) = Query::parse("Resource", text)?;
+    if page.count > 0 || !query.is_everything() {
+        let text = "The base can only be counted: _summary=count, with _lastUpdated=le... if need be. Or name a resource type.";
+        return Err(Refusal::not_supported(StatusCode::METHOD_NOT_ALLOWED, text));
+    }
+    Ok(Listing {
+        resource_type: "Bundle",
+        r#type: "searchset",
+        total: Some(store.count_all(None, query.until)),
+        link: links(base, text, None),
+        entry: Vec::new(),
     })
 }
 

@@ -20,6 +20,7 @@ use crate::control;
 use crate::faults::{Fault, Subject, Verdict};
 use crate::interactions::{self, Effect, Target};
 use crate::outcome::Refusal;
+use crate::reindex::Operation;
 use crate::resource::Resource;
 use crate::state::State;
 use crate::validate::Place;
@@ -38,13 +39,13 @@ pub(crate) enum Ending {
 }
 
 /// A request whose body is read.
-struct Asked {
-    method: Method,
+pub(crate) struct Asked {
+    pub(crate) method: Method,
     /// Below the base, or below `/sandbox` for control.
-    path: String,
-    query: String,
+    pub(crate) path: String,
+    pub(crate) query: String,
     headers: HeaderMap,
-    body: Bytes,
+    pub(crate) body: Bytes,
     base: String,
 }
 
@@ -109,6 +110,8 @@ async fn fhir(state: &Arc<State>, request: Request<Incoming>, path: String, loca
 
 /// Applies a request, unless its fault says otherwise, and ends it.
 async fn finish(state: &Arc<State>, asked: Asked, verdict: Verdict) -> Ending {
+    let reindexes = asked.path.ends_with("/$reindex");
+    let _under_way = reindexes.then(|| state.reindexing.enter());
     let answer = match &verdict.fault {
         Some(Fault::DropBeforeResponse) => return Ending::Drop,
         Some(Fault::Hang) => return Ending::Hang,
@@ -132,17 +135,31 @@ async fn finish(state: &Arc<State>, asked: Asked, verdict: Verdict) -> Ending {
 }
 
 async fn applied(state: &Arc<State>, asked: Asked) -> Answer {
-    if asked.body.len() <= BIG_BODY {
-        return apply(state, &asked);
-    }
+    let operation = match Operation::parse(&asked.path) {
+        Ok(operation) => operation,
+        Err(refusal) => return Answer::refused(&refusal),
+    };
     let state = Arc::clone(state);
-    let work = tokio::task::spawn_blocking(move || apply(&state, &asked));
+    let work = match operation {
+        // It goes on when the client has given up, as on a real server.
+        Some(operation) => tokio::spawn(async move { operate(&state, operation, &asked).await }),
+        None if asked.body.len() <= BIG_BODY => return apply(&state, &asked),
+        None => tokio::task::spawn_blocking(move || apply(&state, &asked)),
+    };
     work.await.unwrap_or_else(|e| {
         tracing::error!(error = %e, "request failed");
         let text = "The sandbox failed at this request; its log says more.";
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         Answer::refused(&Refusal::new(status, "exception", text))
     })
+}
+
+async fn operate(state: &State, operation: Operation, asked: &Asked) -> Answer {
+    let done = match check_media_types(asked) {
+        Ok(()) => operation.serve(state, asked).await,
+        Err(refusal) => Err(refusal),
+    };
+    done.unwrap_or_else(|refusal| Answer::refused(&refusal))
 }
 
 /// Does what a request asks for.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use url::form_urlencoded;
 
@@ -16,6 +17,8 @@ const MAX_COUNT: usize = 1000;
 #[derive(Debug, Clone)]
 pub(crate) struct Query {
     pub(crate) kind: &'static str,
+    /// Only what did not change after it.
+    pub(crate) until: Option<DateTime<Utc>>,
     filters: Vec<Filter>,
 }
 
@@ -54,6 +57,7 @@ impl Query {
     /// Reads the query of a search URL.
     pub(crate) fn parse(kind: &'static str, text: &str) -> Result<(Self, Page), Refusal> {
         let mut filters = Vec::new();
+        let mut until = None;
         let mut page = Page::first();
         let mut total_alone = false;
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
@@ -62,15 +66,21 @@ impl Query {
                 "_summary" => total_alone = is_count(&value)?,
                 "_total" => page.total = value == "accurate",
                 "_page" => page.after = Some(value.into_owned()),
+                "_lastUpdated" => until = Some(not_after(&value)?),
                 "_format" => {}
                 _ => filters.push(Filter::parse(&name, &value, kind)?),
             }
         }
-        page.total |= filters.is_empty();
+        page.total |= filters.is_empty() && until.is_none();
         if total_alone {
             page.count = 0;
         }
-        Ok((Self { kind, filters }, page))
+        let query = Self {
+            kind,
+            until,
+            filters,
+        };
+        Ok((query, page))
     }
 
     /// Reads the criteria of a conditional create or reference; there must be some.
@@ -84,7 +94,7 @@ impl Query {
         Ok(query)
     }
 
-    /// Whether it asks for nothing special.
+    /// Whether it asks for nothing special, but maybe a time.
     pub(crate) fn is_everything(&self) -> bool {
         self.filters.is_empty()
     }
@@ -235,6 +245,17 @@ fn count(value: &str) -> Result<usize, Refusal> {
         ))
     })?;
     Ok(count.min(MAX_COUNT))
+}
+
+/// The moment that a `_lastUpdated` names as the last one.
+fn not_after(value: &str) -> Result<DateTime<Utc>, Refusal> {
+    let moment = value.strip_prefix("le").map(DateTime::parse_from_rfc3339);
+    match moment {
+        Some(Ok(moment)) => Ok(moment.into()),
+        _ => Err(Refusal::invalid(format!(
+            "_lastUpdated '{value}' is not supported; the sandbox knows 'le' and a moment, as in le2026-01-31T00:00:00Z"
+        ))),
+    }
 }
 
 /// Whether `_summary` asks for the total alone.

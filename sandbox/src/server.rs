@@ -24,6 +24,7 @@ use crate::config::SandboxConfig;
 use crate::error::SandboxError;
 use crate::faults::Faults;
 use crate::r4;
+use crate::reindex::ReindexStats;
 use crate::routes::{self, Ending};
 use crate::state::State;
 use crate::stats::Stats;
@@ -102,6 +103,16 @@ impl Sandbox {
         self.state.stats()
     }
 
+    /// What `$reindex` and `$retrieve-index` did so far.
+    pub fn reindex_stats(&self) -> ReindexStats {
+        self.state.reindex_stats()
+    }
+
+    /// How often the resource with an index id was reindexed, 255 at most; nothing if there is no such resource.
+    pub fn reindexed(&self, index_id: u64) -> Option<u8> {
+        self.state.store().index.times(index_id)
+    }
+
     /// The fault rules, which can be changed at any time.
     pub fn faults(&self) -> Faults {
         self.state.faults.clone()
@@ -137,7 +148,7 @@ impl Sandbox {
         mark.change.text().map(ToString::to_string)
     }
 
-    /// Forgets resources, counts and faults.
+    /// Forgets resources, counts and faults; synthetic resources are as at the start.
     pub fn reset(&self) {
         self.state.reset();
     }
@@ -299,7 +310,7 @@ fn kind_of_path(path: &str) -> String {
         .find(|part| !part.is_empty())
         .unwrap_or_default();
     match first {
-        "" | "metadata" => format!("/{first}"),
+        "" | "metadata" | "$reindex" | "$retrieve-index" => format!("/{first}"),
         name => r4::resource_type(name).map_or("/?".to_owned(), |kind| format!("/{kind}")),
     }
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::config::SandboxConfig;
 use crate::faults::Faults;
+use crate::reindex::{Gauge, ReindexStats};
 use crate::stats::{Counters, Stats};
 use crate::store::Store;
 
@@ -18,6 +19,8 @@ pub(crate) struct State {
     pub(crate) config: SandboxConfig,
     pub(crate) faults: Faults,
     pub(crate) counters: Counters,
+    /// Calls of `$reindex`.
+    pub(crate) reindexing: Gauge,
     pub(crate) started: DateTime<Utc>,
     store: RwLock<Store>,
     rng: Mutex<StdRng>,
@@ -32,7 +35,8 @@ impl State {
             started: config.clock.now(),
             faults,
             counters: Counters::default(),
-            store: RwLock::default(),
+            reindexing: Gauge::default(),
+            store: RwLock::new(Store::new(config.synthetic)),
             rng: Mutex::new(rng),
             config,
         }
@@ -63,10 +67,24 @@ impl State {
         stats
     }
 
-    /// Forgets resources, counts and faults.
+    /// Changes some counts of reindexing.
+    pub(crate) fn count_reindexing(&self, change: impl FnOnce(&mut ReindexStats)) {
+        self.store_mut().index.count(change);
+    }
+
+    /// The counts of reindexing.
+    pub(crate) fn reindex_stats(&self) -> ReindexStats {
+        ReindexStats {
+            calls_peak: self.reindexing.peak(),
+            ..self.store().index.stats()
+        }
+    }
+
+    /// Forgets resources, counts and faults; synthetic resources are as at the start.
     pub(crate) fn reset(&self) {
-        *self.store_mut() = Store::default();
+        *self.store_mut() = Store::new(self.config.synthetic);
         self.counters.reset();
+        self.reindexing.reset();
         self.faults.clear();
     }
 }

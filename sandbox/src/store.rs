@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 
 use crate::outcome::Refusal;
+use crate::reindex::Index;
 use crate::resource::Resource;
 use crate::search::{self, Query};
 
@@ -16,6 +17,8 @@ use crate::search::{self, Query};
 pub(crate) struct Store {
     types: HashMap<&'static str, TypeStore>,
     most_puts: u64,
+    /// What reindexing knows of them, and of synthetic ones that are nowhere else.
+    pub(crate) index: Index,
 }
 
 /// The resources of one type, by id: a search shows them in this order.
@@ -73,6 +76,14 @@ pub(crate) struct Mark {
 }
 
 impl Store {
+    /// An empty store, but for so many synthetic resources.
+    pub(crate) fn new(synthetic: u32) -> Self {
+        Self {
+            index: Index::new(synthetic),
+            ..Self::default()
+        }
+    }
+
     /// The current version; an error if there is none or it is deleted.
     pub(crate) fn read(&self, kind: &'static str, id: &str) -> Result<Mark, Refusal> {
         let mark = self
@@ -147,6 +158,7 @@ impl Store {
         let history = types.resources.get_mut(id)?;
         let change = Change::Delete;
         history.versions.push(Version { at, change });
+        self.index.deleted(kind, id);
         self.latest(kind, id)
     }
 
@@ -156,9 +168,9 @@ impl Store {
             return Vec::new();
         };
         let matching = |&(id, history): &(&Arc<str>, &History)| {
-            history
-                .current()
-                .is_some_and(|text| query.matches(id, text))
+            let in_time = query.until.is_none_or(|until| history.is_of(until));
+            let text = history.current().filter(|_| in_time);
+            text.is_some_and(|text| query.matches(id, text))
         };
         let ids = of_type.candidates(query);
         let Some(mut ids) = ids else {
@@ -183,10 +195,25 @@ impl Store {
 
     /// How many resources match.
     pub(crate) fn count(&self, query: &Query) -> usize {
-        if query.is_everything() {
+        if query.is_everything() && query.until.is_none() {
             return self.types.get(query.kind).map_or(0, |t| t.live);
         }
         self.find(query, None, usize::MAX).len()
+    }
+
+    /// How many resources there are, synthetic ones too, of a type or of all, not changed after a time if one is given.
+    pub(crate) fn count_all(&self, kind: Option<&str>, until: Option<DateTime<Utc>>) -> usize {
+        let wanted = |of: &&'static str| kind.is_none_or(|kind| kind == *of);
+        let types = self.types.iter().filter(|(of, _)| wanted(of));
+        let stored = types.map(|(_, of_type)| match until {
+            None => of_type.live,
+            Some(until) => of_type
+                .resources
+                .values()
+                .filter(|h| h.is_of(until))
+                .count(),
+        });
+        stored.sum::<usize>() + self.index.count_synthetic(kind, until)
     }
 
     /// The current texts of all resources of a type, by id.
@@ -230,6 +257,7 @@ impl Store {
         }
         let id = before.map_or_else(|| id.into(), |mark| mark.id);
         of_type.list(&id, &resource.identifiers);
+        self.index.written(resource.kind, &id, at);
         let history = of_type.resources.entry(Arc::clone(&id)).or_default();
         let change = change(text);
         history.versions.push(Version {
@@ -305,6 +333,12 @@ impl History {
                 at: version.at,
                 change: version.change.clone(),
             })
+    }
+
+    /// Whether it is there and did not change after a time.
+    fn is_of(&self, until: DateTime<Utc>) -> bool {
+        let last = self.versions.last();
+        last.is_some_and(|last| last.at <= until && last.change.text().is_some())
     }
 
     fn current(&self) -> Option<&Arc<str>> {

@@ -18,7 +18,9 @@ pub struct SandboxCommand {
 const EXAMPLES: &str = "Examples:
   stoker sandbox
   stoker sandbox --port 7790 --latency-ms 20 --batch-refused-whole
-  curl -s http://127.0.0.1:7780/sandbox/stats";
+  stoker sandbox --synthetic 1000000 --latency-per-resource-us 500
+  curl -s http://127.0.0.1:7780/sandbox/stats
+  curl -s http://127.0.0.1:7780/sandbox/reindex";
 
 /// Serves until a signal comes.
 pub async fn run(command: SandboxCommand, output: &Output) -> anyhow::Result<ExitCode> {

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 mod rule;
 
+use rule::Stage;
 pub use rule::{Fault, FaultError, FaultRule};
 
 /// The rules of a running sandbox; clones share them.
@@ -30,6 +31,17 @@ pub(crate) struct Verdict {
     pub(crate) delay: Duration,
     /// What goes wrong besides; a throttle shows as its status.
     pub(crate) fault: Option<Fault>,
+}
+
+/// What the rules make of a `$reindex`.
+#[derive(Debug, Default)]
+pub(crate) struct ReindexFaults {
+    /// It is to say `Reindex complete` at once.
+    pub(crate) complete: bool,
+    /// So many of what it did are not to be named.
+    pub(crate) untold: usize,
+    /// So many are not to be done.
+    pub(crate) undone: usize,
 }
 
 /// What a rule may look at.
@@ -72,8 +84,8 @@ impl Faults {
         let mut verdict = Verdict::default();
         for armed in self.lock().iter_mut() {
             let looks_at_body = armed.rule.body_contains.is_some();
-            let of_entries = matches!(armed.rule.fault, Fault::EntryStatus { .. });
-            if of_entries || looks_at_body != subject.body.is_some() {
+            let its_turn = armed.rule.fault.stage() == Stage::Request;
+            if !its_turn || looks_at_body != subject.body.is_some() {
                 continue;
             }
             match armed.strike(subject) {
@@ -98,6 +110,41 @@ impl Faults {
             }
         }
         code
+    }
+
+    /// What the rules make of a `$reindex`; `picks` where the server picks.
+    pub(crate) fn judge_reindex(&self, subject: Subject<'_>, picks: bool) -> ReindexFaults {
+        let mut faults = ReindexFaults::default();
+        for armed in self.lock().iter_mut() {
+            let fault = &armed.rule.fault;
+            let its_turn = fault.stage() == Stage::Reindex;
+            if !its_turn || (*fault == Fault::ReindexComplete && !picks) {
+                continue;
+            }
+            match armed.strike(subject) {
+                Some(Fault::ReindexComplete) => faults.complete = true,
+                Some(Fault::ReindexUntold(count)) => faults.untold += count,
+                Some(Fault::ReindexUndone(count)) => faults.undone += count,
+                _ => {}
+            }
+        }
+        faults
+    }
+
+    /// Whether `$reindex` fails at a resource.
+    pub(crate) fn judge_resource(&self, subject: Subject<'_>, index_id: u64, name: &str) -> bool {
+        let mut fails = false;
+        for armed in self.lock().iter_mut() {
+            if let Fault::ReindexFails {
+                index_ids,
+                resources,
+            } = &armed.rule.fault
+                && (index_ids.contains(&index_id) || resources.contains(name))
+            {
+                fails |= armed.strike(subject).is_some();
+            }
+        }
+        fails
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Armed>> {

@@ -1,5 +1,6 @@
 //! One rule: how it is written, and which requests it is about.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,22 @@ pub enum Fault {
     },
     /// The request is read, not applied, and never answered; the connection stays open.
     Hang,
+    /// `$reindex` fails with 500 where it comes to one of these resources: a list with one of them as a whole; where
+    /// the server picks, those before it stay reindexed. The rule counts each time one of them is come to.
+    ReindexFails {
+        /// By index id.
+        #[serde(default)]
+        index_ids: BTreeSet<u64>,
+        /// By `Type/id`.
+        #[serde(default)]
+        resources: BTreeSet<String>,
+    },
+    /// A `$reindex` in which the server picks says `Reindex complete` at once, whatever there is left to do.
+    ReindexComplete,
+    /// `$reindex` does all that is asked for, and does not name so many of what it did. JSON: `{"reindex_untold":2}`.
+    ReindexUntold(usize),
+    /// `$reindex` leaves so many undone of what is asked for, and does not name them. JSON: `{"reindex_undone":2}`.
+    ReindexUndone(usize),
 }
 
 /// A rule that cannot work.
@@ -113,6 +130,12 @@ pub enum FaultError {
         /// The field at fault.
         field: &'static str,
     },
+    /// `reindex_fails` without a resource.
+    #[error("fault rule {rule}: reindex_fails names no resource; give index_ids or resources")]
+    NoResource {
+        /// Which rule, from 0.
+        rule: usize,
+    },
     /// The body is asked for before it is read.
     #[error(
         "fault rule {rule}: drop_before_read cannot depend on body_contains; use drop_before_response"
@@ -121,6 +144,32 @@ pub enum FaultError {
         /// Which rule, from 0.
         rule: usize,
     },
+}
+
+/// When a rule is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Before anything is done.
+    Request,
+    /// At each entry of a Bundle.
+    Entry,
+    /// When `$reindex` begins.
+    Reindex,
+    /// At each resource that `$reindex` comes to.
+    Resource,
+}
+
+impl Fault {
+    pub(super) fn stage(&self) -> Stage {
+        match self {
+            Self::EntryStatus { .. } => Stage::Entry,
+            Self::ReindexFails { .. } => Stage::Resource,
+            Self::ReindexComplete | Self::ReindexUntold(_) | Self::ReindexUndone(_) => {
+                Stage::Reindex
+            }
+            _ => Stage::Request,
+        }
+    }
 }
 
 impl FaultRule {
@@ -155,6 +204,12 @@ impl FaultRule {
         match &self.fault {
             Fault::Status { code, .. } => status(*code, 200),
             Fault::EntryStatus { code } => status(*code, 400),
+            Fault::ReindexFails {
+                index_ids,
+                resources,
+            } if index_ids.is_empty() && resources.is_empty() => {
+                Err(FaultError::NoResource { rule })
+            }
             Fault::DropBeforeRead if self.body_contains.is_some() => {
                 Err(FaultError::BodyUnread { rule })
             }

@@ -1,15 +1,12 @@
 //! Requests recorded with a real LinuxForHealth server, sent again: the answers must have the same form.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use crate::common::{Answer, Server};
+use crate::recording::{self, Recording};
 use reqwest::Method;
 use serde_json::{Value, json};
 use stoker_sandbox::{Auth, SandboxConfig};
-
-/// Where the recordings have the base that is `/fhir` here.
-const RECORDED_BASE: &str = "/fhir-server/api/v4";
 
 /// Recordings that can be sent to a fresh server.
 const INDEPENDENT: &[&str] = &[
@@ -57,7 +54,7 @@ const DIFFERENT: &[&str] = &[
 
 #[test]
 fn every_recording_is_used() {
-    let files = std::fs::read_dir(folder()).unwrap();
+    let files = std::fs::read_dir(recording::folder("http")).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     let names: BTreeSet<String> = names
         .map(|name| name.split_once(".txt").unwrap().0.to_owned())
@@ -77,7 +74,7 @@ async fn answers_have_the_form_of_the_real_ones() {
 #[tokio::test]
 async fn updates_answer_as_the_real_ones() {
     let server = strict_server().await;
-    let first = Recording::read(UPDATES[0]);
+    let first = Recording::read(&format!("http/{}", UPDATES[0]));
     first.send(&server).await;
     for name in UPDATES {
         // The real server makes no version of what has not changed.
@@ -125,9 +122,11 @@ async fn where_the_sandbox_differs() {
     let answer = compare_status(&server, "create-415").await;
     assert_eq!(answer.body["issue"][0]["code"], "not-supported");
     // It has no tenants, and takes UTF-8 only, as FHIR says.
-    let answer = Recording::read("create-bad-tenant").send(&server).await;
+    let answer = Recording::read("http/create-bad-tenant")
+        .send(&server)
+        .await;
     assert_eq!(answer.status, 201);
-    let latin1 = Recording::read("create-latin1-body_what_fhir-bucket_sends");
+    let latin1 = Recording::read("http/create-latin1-body_what_fhir-bucket_sends");
     assert_eq!(latin1.send(&server).await.status, 400);
     // It can do less.
     let request = server.ask(Method::GET, "/metadata");
@@ -153,7 +152,7 @@ async fn strict_server() -> Server {
 }
 
 async fn compare_status(server: &Server, name: &str) -> Answer {
-    let recording = Recording::read(name);
+    let recording = Recording::read(&format!("http/{name}"));
     let answer = recording.send(server).await;
     assert_eq!(answer.status, recording.status, "{name}: {}", answer.body);
     answer
@@ -163,7 +162,7 @@ async fn compare_status(server: &Server, name: &str) -> Answer {
 /// members named `besides`.
 async fn compare(server: &Server, name: &str, besides: &[&str]) {
     let answer = compare_status(server, name).await;
-    let recording = Recording::read(name);
+    let recording = Recording::read(&format!("http/{name}"));
     for header in ["location", "etag", "last-modified"] {
         assert_eq!(
             answer.headers.contains_key(header),
@@ -210,79 +209,4 @@ fn without_id(value: &mut Value) {
         .split('/')
         .map(|part| if part.len() >= 36 { "*" } else { part });
     *value = parts.collect::<Vec<_>>().join("/").into();
-}
-
-struct Recording {
-    method: Method,
-    path: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-    status: u16,
-    answer_headers: Vec<(String, String)>,
-    answer: Value,
-}
-
-impl Recording {
-    fn read(name: &str) -> Self {
-        let path = folder().join(format!("{name}.txt"));
-        let bytes = std::fs::read(path).unwrap();
-        // Latin 1, so that the bytes can be had back.
-        let text: String = bytes.into_iter().map(char::from).collect();
-        let (request, answer) = text.split_once("----- RESPONSE").unwrap();
-        let (_, answer) = answer.split_once('\n').unwrap();
-        let (line, headers, body) = message(request);
-        let (status, answer_headers, answer) = message(answer);
-        let mut words = line.split(' ');
-        Self {
-            method: words.next().unwrap().parse().unwrap(),
-            path: words
-                .next()
-                .unwrap()
-                .strip_prefix(RECORDED_BASE)
-                .unwrap()
-                .to_owned(),
-            headers,
-            body: to_bytes(body.trim_end()),
-            status: status.split(' ').nth(1).unwrap().parse().unwrap(),
-            answer_headers,
-            answer: serde_json::from_slice(&to_bytes(&answer)).unwrap_or_default(),
-        }
-    }
-
-    async fn send(&self, server: &Server) -> Answer {
-        let mut request = server
-            .ask(self.method.clone(), &self.path)
-            .body(self.body.clone());
-        for (name, value) in &self.headers {
-            if !["host", "content-length"].contains(&&**name) {
-                request = request.header(name, value);
-            }
-        }
-        Answer::of(request.send().await.unwrap()).await
-    }
-
-    fn has_header(&self, name: &str) -> bool {
-        self.answer_headers.iter().any(|(found, _)| found == name)
-    }
-}
-
-/// The first line, the headers and the body of a message.
-fn message(text: &str) -> (String, Vec<(String, String)>, String) {
-    let text = text.replace("\r\n", "\n");
-    let (head, body) = text.split_once("\n\n").unwrap();
-    let mut lines = head.lines();
-    let first = lines.next().unwrap().to_owned();
-    let headers = lines.map(|line| {
-        let (name, value) = line.split_once(':').unwrap();
-        (name.to_ascii_lowercase(), value.trim().to_owned())
-    });
-    (first, headers.collect(), body.to_owned())
-}
-
-fn to_bytes(text: &str) -> Vec<u8> {
-    text.chars().map(|c| u8::try_from(c).unwrap()).collect()
-}
-
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/http")
 }
