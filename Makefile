@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo build fmt lint test test-fast bench bench-load bench-ledger bench-index bench-tune bench-kills deny docs sample
+.PHONY: help demo build fmt lint test test-fast bench bench-load bench-ledger bench-index bench-reindex bench-tune bench-kills deny docs sample
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -25,7 +25,7 @@ test-fast: ## Run the tests that need no servers
 	cargo test --workspace --lib --bins
 	cargo test -p stoker-tests --test it -- arrows:: house::
 
-bench: bench-load bench-ledger bench-index bench-tune ## Run all benchmarks
+bench: bench-load bench-ledger bench-index bench-reindex bench-tune ## Run all benchmarks
 
 bench-load: ## Measure `stoker load`: rates, cost of the ledger, memory (21 GB of disk)
 	cargo build --release -p stoker -p stoker-bench
@@ -36,6 +36,10 @@ bench-ledger: ## Measure the ledger on PostgreSQL with a million objects (about 
 
 bench-index: ## Measure the remote indexer on recorded messages, beside COPY of the same rows (about 3 minutes)
 	scripts/bench-index.sh
+
+bench-reindex: ## Measure `stoker reindex`: self-tuning on live simulated servers, memory, resuming (about 10 minutes)
+	cargo build --release -p stoker -p stoker-bench
+	$${CARGO_TARGET_DIR:-target}/release/bench-reindex
 
 bench-tune: ## Compare `auto` with the best fixed limits on simulated servers (a few minutes)
 	cargo build --release -p stoker -p stoker-bench

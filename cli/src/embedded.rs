@@ -1,5 +1,5 @@
-//! The whole system in this process: a scanner with its ledger, reached by the same gRPC contract as one
-//! elsewhere, but over a pipe in memory: no port is opened.
+//! The whole system in this process: a scanner with its ledger, or a driver with its runs, reached by the same gRPC
+//! contract as one elsewhere, but over a pipe in memory: no port is opened.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use stoker_shared::config::{self, Load};
 use stoker_shared::grpc::{self, Channel, GrpcConfig};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 
 use crate::Global;
 
@@ -21,7 +22,7 @@ use crate::Global;
 /// again soon, and the ledger is in the same process.
 const LEASE: Duration = Duration::from_secs(10);
 
-/// A scanner in this process.
+/// A service in this process.
 #[derive(Debug)]
 pub struct Embedded {
     channel: Channel,
@@ -44,7 +45,10 @@ impl LedgerArgs {
         Ok(match (&self.ledger, &configured.ledger) {
             (Some(text), _) => text.parse()?,
             (None, Some(url)) => url.clone(),
-            (None, None) => LedgerUrl::Sqlite(data_folder()?.join("ledger.sqlite")),
+            (None, None) => {
+                let folder = data_folder().context("name a ledger with --ledger")?;
+                LedgerUrl::Sqlite(folder.join("ledger.sqlite"))
+            }
         })
     }
 
@@ -64,7 +68,7 @@ impl LedgerArgs {
 }
 
 /// In quotes when a shell would not take it as it is.
-fn in_a_shell(word: &str) -> String {
+pub(crate) fn in_a_shell(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:@%+=,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
@@ -83,7 +87,7 @@ pub fn data_folder() -> anyhow::Result<PathBuf> {
     let base = variable("XDG_DATA_HOME")
         .filter(|p| p.is_absolute())
         .or_else(|| Some(variable("HOME")?.join(".local/share")))
-        .context("neither XDG_DATA_HOME nor HOME is set; name a ledger with --ledger")?;
+        .context("neither XDG_DATA_HOME nor HOME is set")?;
     Ok(base.join("stoker"))
 }
 
@@ -132,10 +136,14 @@ impl Embedded {
     }
 
     fn serve(scanner: &Scanner) -> Self {
+        Self::of(scanner.routes())
+    }
+
+    /// Serves what answers at `routes`.
+    pub fn of(routes: Routes) -> Self {
         let stop = CancellationToken::new();
         let (channel, incoming) = grpc::in_process();
         let mut tasks = JoinSet::new();
-        let routes = scanner.routes();
         let stopped = stop.clone();
         tasks.spawn(async move {
             Ok(grpc::serve(&GrpcConfig::default(), routes, incoming, stopped).await?)
@@ -152,7 +160,7 @@ impl Embedded {
         self.channel.clone()
     }
 
-    /// The user's side of it.
+    /// The user's side of a scanner.
     pub fn jobs(&self) -> JobServiceClient<Channel> {
         JobServiceClient::new(self.channel())
     }

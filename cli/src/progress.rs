@@ -112,6 +112,18 @@ impl Progress {
         }
     }
 
+    /// Shows a line, now or with the next one that is due.
+    pub fn tell(&mut self, line: &str) {
+        match self {
+            Self::Bar(bar) => bar.set_message(line.to_owned()),
+            Self::Lines { last, .. } if last.elapsed() >= LINE_EVERY => {
+                *last = Instant::now();
+                write_line(line);
+            }
+            Self::Lines { .. } | Self::Silent => {}
+        }
+    }
+
     /// Takes the bar away.
     pub fn end(&self) {
         if let Self::Bar(bar) = self {

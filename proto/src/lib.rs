@@ -40,5 +40,13 @@ pub mod index {
     }
 }
 
+/// `stoker.reindex.v1`: reindexing a FHIR server, and steering it.
+pub mod reindex {
+    /// Version 1.
+    pub mod v1 {
+        include!("gen/stoker.reindex.v1.rs");
+    }
+}
+
 /// All contracts as an encoded `google.protobuf.FileDescriptorSet`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::Value;
 use url::form_urlencoded;
 
@@ -247,15 +247,19 @@ fn count(value: &str) -> Result<usize, Refusal> {
     Ok(count.min(MAX_COUNT))
 }
 
-/// The moment that a `_lastUpdated` names as the last one.
+/// The moment that a `_lastUpdated` names as the last one; of a day that is its last.
 fn not_after(value: &str) -> Result<DateTime<Utc>, Refusal> {
-    let moment = value.strip_prefix("le").map(DateTime::parse_from_rfc3339);
-    match moment {
-        Some(Ok(moment)) => Ok(moment.into()),
-        _ => Err(Refusal::invalid(format!(
-            "_lastUpdated '{value}' is not supported; the sandbox knows 'le' and a moment, as in le2026-01-31T00:00:00Z"
-        ))),
-    }
+    let text = value.strip_prefix("le").unwrap_or_default();
+    let moment = || DateTime::parse_from_rfc3339(text).ok();
+    let day = text.parse::<NaiveDate>().ok();
+    let end_of_day = day.and_then(|day| day.and_hms_micro_opt(23, 59, 59, 999_999));
+    let end_of_day = end_of_day.map(|end| end.and_utc());
+    end_of_day.or_else(|| moment().map(Into::into)).ok_or_else(|| {
+        Refusal::invalid(format!(
+            "_lastUpdated '{value}' is not supported; the sandbox knows 'le' and a day or moment, as in \
+             le2026-01-31T00:00:00Z"
+        ))
+    })
 }
 
 /// Whether `_summary` asks for the total alone.

@@ -12,6 +12,7 @@ pub mod keystore;
 pub mod object_store;
 pub mod pace;
 pub mod postgres;
+pub mod process;
 pub mod properties;
 pub mod ranges;
 pub mod retry;

@@ -42,6 +42,11 @@ impl Backoff {
         asked.map_or(ours, |asked| asked.max(self.first / 2))
     }
 
+    /// Begins with the first pause again: things went well meanwhile.
+    pub fn reset(&mut self) {
+        self.next = self.first;
+    }
+
     /// Passes over one pause.
     pub fn lengthen(&mut self) {
         self.next = (self.next * 2).min(self.max);

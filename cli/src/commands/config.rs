@@ -56,6 +56,7 @@ pub fn run(args: &ConfigArgs, global: &Global, output: &Output) -> anyhow::Resul
     };
     read(section::<bucket_scanner::Config>(global, "bucket-scanner"));
     read(section::<loader_worker::Config>(global, "loader-worker"));
+    read(section::<reindex_driver::Config>(global, "reindex-driver"));
     read(section::<remote_indexer::config::Draft>(
         global,
         "remote-indexer",

@@ -7,6 +7,7 @@ pub mod fhir_remote_index;
 pub mod index;
 pub mod jobs;
 pub mod load;
+pub mod reindex;
 pub mod retry;
 pub mod sandbox;
 pub mod serve;

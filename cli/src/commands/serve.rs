@@ -31,6 +31,8 @@ enum Service {
     BucketScanner,
     /// Loads what the scanner hands out: gRPC on 7702, health and metrics on 7802
     LoaderWorker,
+    /// Reindexes FHIR servers to the end: gRPC on 7703, health and metrics on 7803
+    ReindexDriver,
     /// Indexes what a FHIR server sends over Kafka: gRPC on 7704, health and metrics on 7804
     RemoteIndexer,
 }
@@ -38,6 +40,7 @@ enum Service {
 const EXAMPLES: &str = "Examples:
   stoker serve bucket-scanner --config stoker.yaml
   stoker serve loader-worker --set ledger.url=http://scanner:7701
+  stoker serve reindex-driver --set runs.url=postgres://stoker@db/stoker
   stoker serve remote-indexer --config remote-indexer.yaml";
 
 /// Runs the command.
@@ -55,6 +58,10 @@ pub async fn run(args: ServeArgs, global: &Global) -> anyhow::Result<ExitCode> {
         Service::LoaderWorker => {
             let name = "loader-worker";
             Box::pin(run_one(name, &load(name), global, loader_worker::run)).await?;
+        }
+        Service::ReindexDriver => {
+            let name = "reindex-driver";
+            Box::pin(run_one(name, &load(name), global, reindex_driver::run)).await?;
         }
         Service::RemoteIndexer => remote_indexer(&load("remote-indexer"), global).await?,
     }
@@ -90,8 +97,8 @@ where
 }
 
 /// More of Stoker itself, not of the libraries it is made of.
-const OWN_DEBUG: &str =
-    "info,bucket_scanner=debug,loader_worker=debug,remote_indexer=debug,stoker_shared=debug";
+const OWN_DEBUG: &str = "info,bucket_scanner=debug,loader_worker=debug,reindex_driver=debug,remote_indexer=debug,\
+                         stoker_shared=debug";
 
 /// The flags laid over what is configured.
 pub(super) fn logs(configured: &TelemetryConfig, global: &Global) -> TelemetryConfig {

@@ -16,15 +16,17 @@ use stoker_shared::service::{self, Context, ServiceConfig, ServiceError};
 use stoker_shared::telemetry;
 use tokio_util::sync::CancellationToken;
 
+use super::reindex;
 use super::serve::logs;
 use crate::Global;
 use crate::embedded::LedgerArgs;
 
 /// Run every service in one process
 ///
-/// The bucket-scanner (gRPC on 7701, health and metrics on 7801) and a loader-worker (7702, 7802), configured as
-/// they are by themselves; without a ledger configured they use the user's own. A remote-indexer (7704, 7804) too,
-/// where its brokers, database and instance are configured. Stop it with Ctrl-C.
+/// The bucket-scanner (gRPC on 7701, health and metrics on 7801), a loader-worker (7702, 7802) and a reindex-driver
+/// (7703, 7803), configured as they are by themselves; without a ledger or a store of runs configured they use the
+/// user's own. A remote-indexer (7704, 7804) too, where its brokers, database and instance are configured. Stop it
+/// with Ctrl-C.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct UpArgs {
@@ -38,7 +40,8 @@ pub struct UpArgs {
 const EXAMPLES: &str = "Examples:
   stoker up --demo
   stoker up --ledger postgres://stoker@db/stoker --config stoker.yaml
-  stoker jobs watch --server http://127.0.0.1:7701          what it is doing, from another terminal";
+  stoker jobs watch --server http://127.0.0.1:7701          what it is doing, from another terminal
+  stoker reindex --to https://fhir.example.org/r4 --server http://127.0.0.1:7703";
 
 /// The sandbox's own default.
 const SANDBOX_PORT: u16 = 7780;
@@ -51,8 +54,10 @@ pub async fn run(args: UpArgs, global: &Global) -> anyhow::Result<ExitCode> {
     };
     let mut scanner: bucket_scanner::Config = config::load(&section("bucket-scanner"))?;
     let worker: loader_worker::Config = config::load(&section("loader-worker"))?;
+    let mut driver: reindex_driver::Config = config::load(&section("reindex-driver"))?;
     let indexer = indexer(&section("remote-indexer"))?;
     scanner.ledger = Some(args.ledger.url_or(&scanner)?);
+    reindex::keep_runs(&mut driver)?;
     let telemetry = telemetry::init(&logs(&scanner.service.telemetry, global), "stoker")?;
     let sandbox = if args.demo {
         Some(start_sandbox().await?)
@@ -64,22 +69,31 @@ pub async fn run(args: UpArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let mut signals = service::signals().context("signals cannot be received; try again")?;
     let scanning = one(&stop, scanner, bucket_scanner::run);
     let working = one(&stop, worker, loader_worker::run);
+    let reindexing = one(&stop, driver, reindex_driver::run);
     let indexing = async {
         match indexer {
             Some(config) => one(&stop, config, remote_indexer::run).await,
             None => Ok(()),
         }
     };
-    let all = async { tokio::join!(Box::pin(scanning), Box::pin(working), Box::pin(indexing)) };
+    let all = async {
+        tokio::join!(
+            Box::pin(scanning),
+            Box::pin(working),
+            Box::pin(reindexing),
+            Box::pin(indexing)
+        )
+    };
     let ended = tokio::select! {
         ended = all => Some(ended),
         () = twice(&mut signals, &stop) => None,
     };
     drop(sandbox);
     telemetry.shutdown();
-    let (listing, loading, indexing) = ended.ok_or(ServiceError::Impatient)?;
+    let (listing, loading, reindexing, indexing) = ended.ok_or(ServiceError::Impatient)?;
     listing.context("bucket-scanner")?;
     loading.context("loader-worker")?;
+    reindexing.context("reindex-driver")?;
     indexing.context("remote-indexer")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,7 @@ pub struct Event {
     #[prost(string, tag = "4")]
     pub instance: ::prost::alloc::string::String,
     /// What happened.
-    #[prost(oneof = "event::Kind", tags = "10, 11, 12, 13, 14, 15, 16")]
+    #[prost(oneof = "event::Kind", tags = "10, 11, 12, 13, 14, 15, 16, 17")]
     pub kind: ::core::option::Option<event::Kind>,
 }
 /// Nested message and enum types in `Event`.
@@ -44,6 +44,9 @@ pub mod event {
         /// A job ended.
         #[prost(message, tag = "16")]
         JobEnded(super::JobEnded),
+        /// A reindexing was started, taken up again, paused, resumed, or ended.
+        #[prost(message, tag = "17")]
+        ReindexChanged(super::ReindexChanged),
     }
 }
 /// An object, without its content.
@@ -146,4 +149,20 @@ pub struct JobEnded {
     /// How: a value of stoker.ledger.v1.JobState by name.
     #[prost(string, tag = "2")]
     pub state: ::prost::alloc::string::String,
+}
+/// See Event. Keyed by `reindex/` and the run.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReindexChanged {
+    /// Which run.
+    #[prost(int64, tag = "1")]
+    pub run_id: i64,
+    /// How it stands: a value of stoker.reindex.v1.RunState by name.
+    #[prost(string, tag = "2")]
+    pub state: ::prost::alloc::string::String,
+    /// Resources reindexed so far.
+    #[prost(uint64, tag = "3")]
+    pub reindexed: u64,
+    /// Resources given up so far.
+    #[prost(uint64, tag = "4")]
+    pub failed: u64,
 }

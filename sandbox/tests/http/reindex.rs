@@ -276,6 +276,11 @@ async fn what_changed_later_is_not_retrieved_or_counted() {
     let count = format!("_summary=count&_lastUpdated=le{until}");
     assert_eq!(total(&format!("/?{count}")).await, 10);
     assert_eq!(total(&format!("/Patient?{count}")).await, 8);
+    assert_eq!(total("/?_summary=count&_lastUpdated=le2019-12-31").await, 0);
+    assert_eq!(
+        total("/?_summary=count&_lastUpdated=le2020-01-01").await,
+        100
+    );
     assert_eq!(total("/?_summary=count").await, 101);
     assert_eq!(total("/Patient?_summary=count").await, 9);
     assert_eq!(

@@ -10,75 +10,11 @@ use stoker_shared::fhir::FhirConfig;
 use stoker_shared::grpc::GrpcClientConfig;
 use stoker_shared::kafka::KafkaConfig;
 use stoker_shared::object_store::S3Config;
-use stoker_shared::pace::{Axis, Bounds};
+use stoker_shared::pace::{Axis, Bounds, Choice};
 use stoker_shared::service::{ServiceConfig, ServiceSettings};
 
 use crate::send::Patience;
 use crate::worker::LAST_WORDS;
-
-/// A number that Stoker chooses unless it is given: `auto`, or 1 and more.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Choice {
-    /// Stoker chooses.
-    #[default]
-    Auto,
-    /// As given.
-    Fixed(NonZeroUsize),
-}
-
-impl Choice {
-    /// The number given, or `auto`.
-    pub fn or(self, auto: usize) -> usize {
-        match self {
-            Self::Auto => auto,
-            Self::Fixed(n) => n.get(),
-        }
-    }
-}
-
-impl std::str::FromStr for Choice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "auto" {
-            return Ok(Self::Auto);
-        }
-        let number = text
-            .parse()
-            .map_err(|_| format!("{text:?} is neither auto nor 1 or more"))?;
-        Ok(Self::Fixed(number))
-    }
-}
-
-impl std::fmt::Display for Choice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Fixed(n) => n.fmt(f),
-        }
-    }
-}
-
-impl Serialize for Choice {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Choice {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Given {
-            Number(NonZeroUsize),
-            Text(String),
-        }
-        match Given::deserialize(deserializer)? {
-            Given::Number(n) => Ok(Self::Fixed(n)),
-            Given::Text(text) => text.parse().map_err(serde::de::Error::custom),
-        }
-    }
-}
 
 /// Most requests at a time that Stoker chooses by itself.
 const MOST_CONCURRENCY: usize = 64;
@@ -151,14 +87,10 @@ impl Default for LoadSettings {
 impl LoadSettings {
     /// What Stoker may choose for a server, which takes batches or does not.
     pub(crate) fn bounds(&self, batches: bool) -> Bounds {
-        let axis = |choice, start, most| match choice {
-            Choice::Auto => Axis::auto(start, 1, most),
-            Choice::Fixed(n) => Axis::fixed(n.get()),
-        };
         Bounds {
-            concurrency: axis(self.concurrency, 4, MOST_CONCURRENCY),
+            concurrency: self.concurrency.axis(4, MOST_CONCURRENCY),
             batch: if batches {
-                axis(self.batch, 50, MOST_BATCH)
+                self.batch.axis(50, MOST_BATCH)
             } else {
                 Axis::fixed(1)
             },

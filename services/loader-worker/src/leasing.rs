@@ -12,9 +12,9 @@ use stoker_shared::object_store;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::config::Choice;
 use crate::ledger::LedgerFault;
 use crate::worker::{Leased, Running, TROUBLE_PAUSE};
+use stoker_shared::pace::Choice;
 
 /// How long the ledger may hold a call when there is no work; never longer than a third of a lease.
 const LONG_POLL: Duration = Duration::from_secs(20);

@@ -16,6 +16,15 @@ pub struct Capabilities {
     pub batch: bool,
     /// Takes transaction Bundles. True also when the server lists no interactions at all.
     pub transaction: bool,
+    /// Operations of the whole system that the server lists, without `$`.
+    pub operations: Vec<String>,
+}
+
+impl Capabilities {
+    /// Whether the server lists an operation of the whole system, named without `$`.
+    pub fn offers(&self, operation: &str) -> bool {
+        self.operations.iter().any(|name| name == operation)
+    }
 }
 
 /// Why a server's capabilities are not known.
@@ -118,6 +127,14 @@ struct Software {
 #[derive(Deserialize)]
 struct Rest {
     interaction: Option<Vec<Interaction>>,
+    #[serde(default)]
+    operation: Vec<Operation>,
+}
+
+#[derive(Deserialize)]
+struct Operation {
+    #[serde(default)]
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -137,11 +154,14 @@ fn parse(body: &[u8]) -> Option<Capabilities> {
         .flatten()
         .collect();
     let takes = |code: &str| listed.is_empty() || listed.iter().any(|i| i.code == code);
+    let operations = statement.rest.iter().flat_map(|rest| &rest.operation);
+    let operations = operations.map(|operation| operation.name.trim_start_matches('$').to_owned());
     let Software { name, version } = &statement.software;
     Some(Capabilities {
         software: format!("{name} {version}").trim().to_owned(),
         batch: takes("batch"),
         transaction: takes("transaction"),
+        operations: operations.collect(),
         fhir_version: statement.fhir_version,
     })
 }
@@ -175,6 +195,15 @@ mod tests {
             with(r#"{"interaction":[{"code":"history-system"}]}"#),
             (false, false)
         );
+    }
+
+    #[test]
+    fn operations_are_listed() {
+        let body = br#"{"resourceType":"CapabilityStatement","rest":[{"mode":"server","operation":[
+            {"name":"reindex","definition":"x"},{"name":"$retrieve-index"}]}]}"#;
+        let found = parse(body).unwrap();
+        assert!(found.offers("reindex") && found.offers("retrieve-index"));
+        assert!(!found.offers("export"));
     }
 
     #[test]

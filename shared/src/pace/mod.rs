@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+mod choice;
 mod measure;
 mod pacer;
 mod places;
@@ -18,6 +19,7 @@ mod throttle;
 #[cfg(test)]
 mod tests;
 
+pub use choice::Choice;
 pub use pacer::{Pacer, Permit};
 
 use measure::{Reading, Window};

@@ -51,10 +51,10 @@ async fn check(target: Target, config: FhirConfig) -> Vec<Finding> {
         found,
         Err(CapabilityError::NoAnswer { .. } | CapabilityError::Fhir(_))
     );
-    let mut findings = vec![match found {
-        Ok(found) => described(what, &found),
-        Err(error) => Finding::error(what, error),
-    }];
+    let mut findings = match found {
+        Ok(found) => vec![described(what, &found), reindexing(what, &found)],
+        Err(error) => vec![Finding::error(what, error)],
+    };
     if answers {
         findings.extend(read(what, &client).await);
     }
@@ -81,6 +81,20 @@ fn described(what: &str, found: &Capabilities) -> Finding {
             what,
             format!("{detail}, does not say that it takes batches"),
             "with `--batch 1` resources are sent each by itself",
+        ),
+    }
+}
+
+/// Whether `stoker reindex` can be used with it.
+fn reindexing(server: &str, found: &Capabilities) -> Finding {
+    let what = format!("{server} $reindex");
+    match (found.offers("reindex"), found.offers("retrieve-index")) {
+        (true, true) => Finding::ok(&what, "offered, also client-driven"),
+        (true, false) => Finding::ok(&what, "offered"),
+        (false, _) => Finding::skip(
+            &what,
+            "the server does not say that it offers it",
+            "`stoker reindex` is for LinuxForHealth FHIR and HAPI FHIR",
         ),
     }
 }

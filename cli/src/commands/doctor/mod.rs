@@ -19,6 +19,7 @@ mod finding;
 mod indexer;
 mod kafka;
 mod ledger;
+mod runs;
 mod server;
 mod settings;
 mod sources;
@@ -26,7 +27,7 @@ mod sources;
 use finding::{Finding, LIMIT, State, table};
 use settings::Settings;
 
-/// Check what Stoker is told to use: configuration, ledger, Kafka, sources, FHIR server and its database, services
+/// Check what Stoker is told to use: configuration, ledger, runs, Kafka, sources, FHIR server and its database, services
 ///
 /// What the configuration names is looked at, and what flags name. Nothing is left behind. Each line says how
 /// one thing is, and what to do about it where it is not well.
@@ -100,6 +101,7 @@ fn checks(settings: Settings) -> Vec<Check> {
     let fhir = settings.fhir.as_ref();
     checks.extend(fhir::checks(settings.targets, fhir, is_sound));
     checks.extend(server::checks(settings.server));
+    checks.push(Check::new("reindex runs", runs::check(settings.driver)));
     checks.extend(indexer::checks(settings.indexer, is_sound));
     checks
 }

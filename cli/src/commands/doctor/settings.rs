@@ -29,6 +29,8 @@ pub(super) struct Settings {
     pub(super) targets: Vec<Target>,
     pub(super) fhir: Result<FhirConfig, Finding>,
     pub(super) server: Option<GrpcClientConfig>,
+    /// None where it cannot be read.
+    pub(super) driver: Option<reindex_driver::Config>,
     pub(super) indexer: Draft,
     /// Whether the configuration has no faults.
     pub(super) is_sound: bool,
@@ -37,8 +39,15 @@ pub(super) struct Settings {
 impl Settings {
     /// Reads the configuration; answers also what is to be said of it.
     pub(super) fn gather(args: DoctorArgs, global: &Global) -> (Self, Vec<Finding>) {
-        let (scanner, worker, indexer, findings) = read(global);
-        let is_sound = scanner.is_some() && worker.is_some() && indexer.is_some();
+        let Read {
+            scanner,
+            worker,
+            driver,
+            indexer,
+            findings,
+        } = read(global);
+        let is_sound =
+            scanner.is_some() && worker.is_some() && driver.is_some() && indexer.is_some();
         let scanner = scanner.unwrap_or_default();
         let worker = worker.unwrap_or_default();
         let mut s3 = vec![
@@ -67,6 +76,7 @@ impl Settings {
             targets,
             fhir: fhir.map_err(|e| Finding::error("FHIR server", one_sentence(&e))),
             server: args.server.config(),
+            driver,
             indexer: indexer.unwrap_or_default(),
             is_sound,
         };
@@ -74,12 +84,14 @@ impl Settings {
     }
 }
 
-type Read = (
-    Option<bucket_scanner::Config>,
-    Option<loader_worker::Config>,
-    Option<Draft>,
-    Vec<Finding>,
-);
+/// The sections of the configuration that have no faults, and what is to be said of the whole.
+struct Read {
+    scanner: Option<bucket_scanner::Config>,
+    worker: Option<loader_worker::Config>,
+    driver: Option<reindex_driver::Config>,
+    indexer: Option<Draft>,
+    findings: Vec<Finding>,
+}
 
 fn read(global: &Global) -> Read {
     let section = |name| Load {
@@ -90,10 +102,12 @@ fn read(global: &Global) -> Read {
     let file = config::file(&scanner);
     let scanner: Result<bucket_scanner::Config, _> = config::load(&scanner);
     let worker: Result<loader_worker::Config, _> = config::load(&worker);
+    let driver: Result<reindex_driver::Config, _> = config::load(&section("reindex-driver"));
     let indexer: Result<Draft, _> = config::load(&section("remote-indexer"));
     let faults = scanner.as_ref().err().into_iter();
     let faults = faults
         .chain(worker.as_ref().err())
+        .chain(driver.as_ref().err())
         .chain(indexer.as_ref().err());
     let mut faults: Vec<&Fault> = faults.flat_map(|faults| &faults.0).collect();
     // A fault of the file as a whole is found once for each section.
@@ -109,7 +123,13 @@ fn read(global: &Global) -> Read {
         let file = file.map_or_else(|| "no file".to_owned(), |f| f.display().to_string());
         findings.push(Finding::ok("configuration", format!("no faults ({file})")));
     }
-    (scanner.ok(), worker.ok(), indexer.ok(), findings)
+    Read {
+        scanner: scanner.ok(),
+        worker: worker.ok(),
+        driver: driver.ok(),
+        indexer: indexer.ok(),
+        findings,
+    }
 }
 
 fn targets(loads: &[ConfiguredLoad]) -> Vec<Target> {

@@ -8,6 +8,7 @@ use stoker_proto::ledger::v1::BucketPath;
 use stoker_shared::secret::Secret;
 
 use super::options::OPTIONS;
+use super::reindex::GivenReindex;
 use crate::java::jvm::Jvm;
 use crate::java::options::{at_least_one, number};
 
@@ -77,15 +78,9 @@ pub(super) struct Given {
     pub(super) target_bucket: Option<String>,
     pub(super) target_prefix: Option<String>,
     pub(super) max_resources_per_bundle: Count,
-    /// Options given that drive a re-index, an interop load or a bench load.
-    pub(super) other_work: Vec<(Other, String)>,
-}
-
-/// Work that is none of a loader's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Other {
-    Reindex,
-    Drive,
+    pub(super) reindex: GivenReindex,
+    /// Options given that drive an interop load or a bench load.
+    pub(super) drive: Vec<String>,
 }
 
 impl Given {
@@ -130,7 +125,10 @@ impl Given {
             "--immediate-local" => self.immediate_local = true,
             "--target-bucket" => self.target_bucket = text(),
             "--target-prefix" => self.target_prefix = text(),
-            _ => return self.set_number(name, value),
+            name => match name.strip_prefix("--reindex-") {
+                Some(reindex) => return self.reindex.set(reindex, value),
+                None => return self.set_number(name, value),
+            },
         }
         Ok(())
     }
@@ -151,14 +149,11 @@ impl Given {
             "--max-resources-per-bundle" => {
                 self.max_resources_per_bundle = Some(at_least_one(name, value)? as usize);
             }
-            name if name.starts_with("--reindex-") => {
-                self.other_work.push((Other::Reindex, name.to_owned()));
-            }
             // 0 is what the Java tool has when they are not given: no such load.
             "--concurrent-payer-requests" | "--concurrent-bench-requests"
                 if number::<u32>(name, value)? == 0 => {}
             "--concurrent-payer-requests" | "--concurrent-bench-requests" => {
-                self.other_work.push((Other::Drive, name.to_owned()));
+                self.drive.push(name.to_owned());
             }
             // They only say how such a load is done.
             _ => drop(number::<u32>(name, value)?),

@@ -138,6 +138,9 @@ fn values_that_make_no_sense_are_refused_by_name() {
         ("--connection-pool-size 0", "1 or more"),
         ("--max-resources-per-bundle 0", "1 or more"),
         ("--bench-size x", "not a whole number"),
+        ("--reindex-resource-count 0", "1 or more"),
+        ("--reindex-concurrent-requests 0", "1 or more"),
+        ("--reindex-start-with-index-id x", "not a whole number"),
     ] {
         let error = parse(line).unwrap_err().to_string();
         assert!(error.contains(expected), "{line}: {error}");
@@ -156,24 +159,11 @@ fn a_database_property_may_hold_an_equals_sign() {
 }
 
 #[test]
-fn other_work_is_seen() {
-    let reindex = given(
-        "--reindex-tstamp 2020-12-01 --reindex-client-side-driven true --reindex-force \
-         --reindex-client-side-driven --no-scan",
-    );
-    assert!(reindex.no_scan);
-    assert_eq!(reindex.other_work.len(), 4);
-    assert!(
-        reindex
-            .other_work
-            .iter()
-            .all(|(work, _)| *work == Other::Reindex)
-    );
+fn a_drive_is_seen() {
     let drive = given("--concurrent-payer-requests 40 --patient-buffer-size 9 --bench-threads 2");
-    let payer = (Other::Drive, "--concurrent-payer-requests".to_owned());
-    assert_eq!(drive.other_work, [payer]);
+    assert_eq!(drive.drive, ["--concurrent-payer-requests"]);
     let none = given("--concurrent-payer-requests 0 --concurrent-bench-requests 0");
-    assert!(none.other_work.is_empty());
+    assert!(none.drive.is_empty());
 }
 
 #[test]

@@ -13,21 +13,22 @@ mod given;
 mod keep;
 mod options;
 mod plan;
+mod reindex;
 
 use given::Given;
 use plan::Work;
 
-use super::load;
+use super::{load, reindex as reindexing};
 use crate::java::logging::{Logger, Logging};
 use crate::java::notes::Notes;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::{Cli, Global};
 
-/// Load as the Java fhir-bucket does, by its own options and properties files
+/// Load and reindex as the Java fhir-bucket does, by its own options and properties files
 ///
 /// Takes every option of the Java tool, and what stands before them on a `java` command line. It runs until it
-/// is stopped, except with --create-schema and --immediate-local. docs/fhir-bucket.md says of each option what
+/// is stopped, except with --create-schema, --immediate-local and --reindex-tstamp. docs/fhir-bucket.md says of each option what
 /// it does here.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -47,9 +48,12 @@ const EXAMPLES: &str = "Examples:
     --bootstrap-schema --db-type postgresql --db-properties db.properties \\
     --cos-properties cos.properties --fhir-properties fhir.properties --bucket my-bucket --file-type NDJSON
   stoker fhir-bucket --fhir-properties fhir.properties --immediate-local --scan-local-dir ./data
+  stoker fhir-bucket --fhir-properties fhir.properties --no-scan --reindex-tstamp 2020-12-01T00:00:00Z \\
+    --reindex-resource-count 50 --reindex-concurrent-requests 20 --reindex-client-side-driven
 
 Exit codes: 0 done, or stopped by a signal · 1 could not run
-            with --immediate-local also 2 some inputs were rejected · 3 interrupted";
+            with --immediate-local and --reindex-tstamp also 2 some inputs were rejected, or some resources could not
+            be reindexed · 3 interrupted";
 
 /// Runs the command.
 pub async fn run(args: FhirBucketArgs, global: &Global) -> anyhow::Result<ExitCode> {
@@ -71,7 +75,7 @@ pub async fn run(args: FhirBucketArgs, global: &Global) -> anyhow::Result<ExitCo
 }
 
 /// The parts of the Java tool, and the modules that do their work here.
-const LOGGERS: [Logger; 8] = [
+const LOGGERS: [Logger; 9] = [
     Logger::new("org.linuxforhealth.fhir.bucket.scanner", "bucket_scanner"),
     Logger::new(
         "org.linuxforhealth.fhir.bucket.persistence",
@@ -91,6 +95,7 @@ const LOGGERS: [Logger; 8] = [
         "org.linuxforhealth.fhir.bucket.client",
         "stoker_shared::fhir",
     ),
+    Logger::new("org.linuxforhealth.fhir.bucket.reindex", "reindex_driver"),
     Logger::new("org.linuxforhealth.fhir.bucket.app", "stoker"),
     Logger::new("org.linuxforhealth.fhir.database", "sqlx"),
     Logger::new("com.ibm.cos", "aws_sdk_s3"),
@@ -102,6 +107,7 @@ async fn do_it(work: Work, output: &Output) -> anyhow::Result<ExitCode> {
         Work::Once(plan) => {
             return load::run_plan(&plan, || Progress::Silent, output).await;
         }
+        Work::Reindex(plan) => return Box::pin(reindexing::run_plan(*plan, output)).await,
         Work::Keep(keeping) => Box::pin(keep::keep(*keeping)).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -6,18 +6,20 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bucket_scanner::config::{ConfiguredLoad, ObjectType, Sending as Interaction};
 use bucket_scanner::ledger::LedgerUrl;
-use loader_worker::config::Choice;
 use stoker_proto::common::v1::{FileType, Target};
 use stoker_proto::ledger::v1::{BucketPath, JobOptions, UnitLimit};
 use stoker_shared::config::{self, Load};
 use stoker_shared::object_store::S3Config;
+use stoker_shared::pace::Choice;
 use stoker_shared::properties::Properties;
 
 use super::db::Database;
 use super::fhir::FhirServer;
-use super::given::{Given, Other, SchemaStep};
+use super::given::{Given, SchemaStep};
+use super::reindex;
 use crate::Global;
 use crate::commands::load::{Plan, Sending};
+use crate::commands::reindex::Plan as ReindexPlan;
 use crate::java::notes::Notes;
 use crate::sources;
 
@@ -26,6 +28,8 @@ use crate::sources;
 pub(super) enum Work {
     /// Makes or updates the schema.
     Schema(Box<bucket_scanner::Config>),
+    /// Reindexes the FHIR server, without a ledger.
+    Reindex(Box<ReindexPlan>),
     /// Loads a folder once, without a ledger.
     Once(Box<Plan>),
     /// Scans, loads, or both, until it is told to stop.
@@ -66,7 +70,17 @@ struct Reading<'g> {
 impl Work {
     /// Reads the files that are named; connects to nothing.
     pub(super) fn of(given: &Given, global: &Global, notes: &mut Notes) -> anyhow::Result<Self> {
-        refuse_other_work(given)?;
+        refuse_drive(given)?;
+        for property in &given.jvm.ignored {
+            notes.warn(format!("-D{property}: has no effect here"));
+        }
+        if let (Some(tstamp), None | Some(SchemaStep::Bootstrap)) =
+            (&given.reindex.tstamp, given.schema_step)
+        {
+            let plan = reindex::plan(given, tstamp, global, notes)?;
+            return Ok(Self::Reindex(Box::new(plan)));
+        }
+        given.reindex.warn_of_no_effect(notes);
         let section = |name| Load {
             file: global.config.clone(),
             ..Load::section(name)
@@ -82,10 +96,6 @@ impl Work {
             reading.ledger()?;
             return Ok(Self::Schema(Box::new(reading.scanner)));
         }
-        for property in &given.jvm.ignored {
-            let text = format!("-D{property}: has no effect here");
-            reading.notes.warn(text);
-        }
         Ok(if given.immediate_local {
             Self::Once(Box::new(reading.once()?))
         } else {
@@ -94,15 +104,11 @@ impl Work {
     }
 }
 
-/// They are work of their own kind, and not to be taken for a load.
-fn refuse_other_work(given: &Given) -> anyhow::Result<()> {
-    match given.other_work.first() {
+/// It is work of its own kind, and not to be taken for a load.
+fn refuse_drive(given: &Given) -> anyhow::Result<()> {
+    match given.drive.first() {
         None => Ok(()),
-        Some((Other::Reindex, option)) => bail!(
-            "{option}: re-indexing comes with `stoker reindex`, which is not there yet; leave out the \
-             --reindex options to load"
-        ),
-        Some((Other::Drive, option)) => bail!(
+        Some(option) => bail!(
             "{option}: interop and bench loads come with Stoker's load driver, which is not there yet; \
              leave the option out to load"
         ),

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use stoker_proto::reindex::v1::Method;
 use tempfile::TempDir;
 
 use super::*;
@@ -308,10 +309,7 @@ fn what_cannot_be_done_is_refused_with_the_way_out() {
             "no.properties: cannot be read",
         ),
         (&format!("{whole} --file-type UNKNOWN"), "give one of these"),
-        (
-            &format!("{whole} --reindex-tstamp 2020-12-01"),
-            "`stoker reindex`",
-        ),
+        ("--reindex-tstamp 2020-12-01", "give --fhir-properties"),
         (
             &format!("{whole} --concurrent-payer-requests 40"),
             "load driver",
@@ -324,6 +322,59 @@ fn what_cannot_be_done_is_refused_with_the_way_out() {
         let refused = world.refusal(line);
         assert!(refused.contains(expected), "{line}: {refused}");
     }
+}
+
+#[test]
+fn a_reindexing_takes_its_options_and_no_database() {
+    let world = World::new();
+    let plan = |line: &str| {
+        let line = format!("--fhir-properties @fhir.properties --no-scan {line}");
+        match world.work(&line) {
+            (Ok(Work::Reindex(plan)), notes) => (*plan, notes),
+            (other, _) => panic!("{other:?}"),
+        }
+    };
+    let (found, _) = plan(
+        "--db-type postgresql --tenant-name t --reindex-tstamp 2020-12-01T00:00:00Z --reindex-resource-count 50 \
+         --reindex-concurrent-requests 20 --max-concurrent-fhir-requests 100 --reindex-client-side-driven \
+         --reindex-start-with-index-id 7 --pool-shutdown-timeout-seconds 9",
+    );
+    let spec = &found.spec;
+    let target = spec.target.clone().unwrap();
+    assert_eq!(target.base_url, "https://localhost:9443/fhir-server/api/v4");
+    assert_eq!(target.tenant, "t");
+    assert_eq!(spec.method(), Method::ClientDriven);
+    assert_eq!(spec.tstamp, "2020-12-01T00:00:00Z");
+    assert_eq!((spec.batch, spec.concurrency), (50, 20));
+    assert_eq!((spec.start_with_index_id, spec.force), (Some(7), false));
+    assert_eq!(found.config.reindex.drain, Duration::from_secs(9));
+
+    let (found, _) =
+        plan("--reindex-tstamp 2020-12-01 --reindex-client-side-driven false --reindex-force");
+    assert_eq!(found.spec.method(), Method::ServerDriven);
+    assert!(found.spec.force);
+    assert_eq!((found.spec.batch, found.spec.concurrency), (10, 1));
+    let (found, notes) = plan(
+        "--reindex-tstamp 2020-12-01 --reindex-resource-count 5000 --reindex-concurrent-requests 300 \
+         --max-concurrent-fhir-requests 250 --reindex-start-with-index-id 7 --bucket b",
+    );
+    assert_eq!((found.spec.batch, found.spec.concurrency), (1000, 200));
+    assert_eq!(found.spec.start_with_index_id, None);
+    assert!(notes.infos()[0].contains("clamped to 1000"), "{notes:?}");
+    let said = notes.warnings().join("\n");
+    for part in [
+        "it is 250",
+        "it is 200",
+        "--reindex-start-with",
+        "--bucket has no effect",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let (_, notes) = world.keeping("--scan-local-dir @data --reindex-force");
+    assert!(
+        notes.warnings()[0].contains("without --reindex-tstamp"),
+        "{notes:?}"
+    );
 }
 
 #[test]

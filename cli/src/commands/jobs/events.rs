@@ -9,7 +9,7 @@ use chrono::{DateTime, SecondsFormat};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use stoker_proto::events::v1::event::Kind;
-use stoker_proto::events::v1::{Event, InputRejected, LoadFinished, ObjectRef};
+use stoker_proto::events::v1::{Event, InputRejected, LoadFinished, ObjectRef, ReindexChanged};
 use stoker_proto::ledger::v1::JobState;
 use stoker_shared::clock::SystemClock;
 use stoker_shared::config::{self, Load};
@@ -168,7 +168,23 @@ fn told(kind: &Kind) -> Told {
             let details = json!({"job_id": e.job_id, "state": state});
             ("job_ended", format!("job {} is {state}", e.job_id), details)
         }
+        Kind::ReindexChanged(e) => reindexing(e),
     }
+}
+
+fn reindexing(event: &ReindexChanged) -> Told {
+    let state = event.state.trim_start_matches("RUN_STATE_").to_lowercase();
+    let ReindexChanged {
+        run_id,
+        reindexed,
+        failed,
+        ..
+    } = event;
+    let about = format!("run {run_id} is {state}, {reindexed} reindexed, {failed} failed");
+    let details = json!({
+        "run_id": run_id, "state": state, "reindexed": reindexed, "failed": failed
+    });
+    ("reindex_changed", about, details)
 }
 
 fn found(kind: &'static str, object: Option<&ObjectRef>, bytes: u64) -> Told {

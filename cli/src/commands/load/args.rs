@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::ValueEnum;
 use clap::builder::NonEmptyStringValueParser;
-use loader_worker::config::Choice;
 use stoker_proto::common::v1::{Interaction, Source, Target};
 use stoker_proto::ledger::v1::{JobOptions, UnitLimit};
 use stoker_shared::config::{self, Load};
 use stoker_shared::grpc::GrpcClientConfig;
+use stoker_shared::pace::Choice;
 
 use super::report_file;
 use crate::Global;

@@ -40,11 +40,11 @@ mod report_file;
 
 pub(super) use args::Plan;
 pub use args::{LoadArgs, Sending};
+pub(super) use report_file::ReportFile;
 
 use args::plan;
 use early::Early;
 use gather::gather;
-use report_file::ReportFile;
 
 /// How long the server may take to say that it is a FHIR server.
 const TARGET_WAIT: Duration = Duration::from_secs(5);

@@ -4,13 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use serde::Serialize;
 use stoker_proto::common::v1::Source;
-
-use crate::report::Report;
 
 /// A report that is not written yet. Dropped before it is, it leaves nothing behind.
 #[derive(Debug)]
-pub(super) struct ReportFile {
+pub(in crate::commands) struct ReportFile {
     path: PathBuf,
     /// Written first, so that a reader never sees half a report.
     unfinished: PathBuf,
@@ -18,7 +17,7 @@ pub(super) struct ReportFile {
 
 impl ReportFile {
     /// Fails when a report cannot be written at `path`: found out now, not after hours of loading.
-    pub(super) fn begin(path: &Path) -> anyhow::Result<Self> {
+    pub(in crate::commands) fn begin(path: &Path) -> anyhow::Result<Self> {
         if path.is_dir() {
             bail!("{}", cannot_write(path));
         }
@@ -31,7 +30,7 @@ impl ReportFile {
     }
 
     /// Writes the report, in the place of an earlier one.
-    pub(super) fn write(self, report: &Report) -> anyhow::Result<()> {
+    pub(in crate::commands) fn write(self, report: &impl Serialize) -> anyhow::Result<()> {
         let text = serde_json::to_vec_pretty(report)?;
         fs::write(&self.unfinished, text).with_context(|| cannot_write(&self.path))?;
         fs::rename(&self.unfinished, &self.path).with_context(|| cannot_write(&self.path))

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use futures::{StreamExt, stream};
-use loader_worker::config::Choice;
 use loader_worker::metrics::WorkerMetrics;
 use loader_worker::outcome::{Fate, Outcome};
 use loader_worker::resend::Resender;
@@ -17,6 +16,7 @@ use serde_json::json;
 use stoker_proto::common::v1::Target;
 use stoker_shared::clock::SystemClock;
 use stoker_shared::config::{self, Load};
+use stoker_shared::pace::Choice;
 
 use super::load::Sending;
 use crate::Global;
