@@ -6,6 +6,7 @@ pub mod figures;
 pub mod index;
 pub mod ledger;
 pub mod parts;
+pub mod reindex;
 pub mod run;
 pub mod simulated;
 pub mod sink;

@@ -265,15 +265,11 @@ async fn faults_of_the_configuration_are_all_named() {
     let checked = json_of(&user, &["config", "check"]).await;
     assert_eq!(checked["faults"], json!([]));
     let faulty = "{bucket_scanner: {lease: 0s}, loader_worker: {load: {bach: 3}}, \
-                  remote_indexer: {topic: {consumers: 0}}}";
+                  reindex_driver: {runs: {lease: 0s}}, remote_indexer: {topic: {consumers: 0}}}";
     fs::write(&file, faulty).unwrap();
     let answer = run(&user, &["config", "check"]).await;
     assert_eq!(answer.code, 1, "{answer:#?}");
-    let keys = [
-        "bucket_scanner.lease",
-        "loader_worker.load.bach",
-        "remote_indexer.topic.consumers",
-    ];
+    let keys = ["scanner.lease", "load.bach", "runs.lease", "consumers"];
     assert!(answer.stderr.starts_with("error: "), "{answer:#?}");
     assert_has(&answer.stderr, &keys);
 }

@@ -10,6 +10,7 @@ use stoker_tests::fhir_database::{FhirDatabase, SchemaType};
 use stoker_tests::kafka::Kafka;
 use stoker_tests::remote_index::{INSTANCE, create_topic};
 use stoker_tests::services::{Service, of_folder, until_done};
+use stoker_tests::stoker::Stoker;
 use stoker_tests::{parts, repository};
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -89,6 +90,24 @@ async fn load_something(scanner: &Service, worker: &Service) {
     until_done(&mut client, job_id, LIMIT).await.unwrap();
 }
 
+/// A reindex-driver that has done a run.
+async fn reindexing(brokers: String) -> Service {
+    let config = SandboxConfig {
+        synthetic: 10,
+        ..SandboxConfig::default()
+    };
+    let sandbox = Sandbox::start(config).await.unwrap();
+    let settings = ["runs.url=none".to_owned(), brokers];
+    let service = Service::start("reindex-driver", &settings).unwrap();
+    service.page("/readyz").await.unwrap();
+    until(&service, "stoker_events_hearing 1").await;
+    let (base, server) = (sandbox.base_url(), service.url());
+    let run = ["reindex", "--to", &base, "--server", &server];
+    let run = Stoker::new().unwrap().args(run).run().await.unwrap();
+    assert_eq!(run.code, 0, "{run:#?}");
+    service
+}
+
 /// A remote-indexer that holds partitions.
 async fn indexing(kafka: &Kafka) -> Service {
     let database = FhirDatabase::fresh(SchemaType::Plain).await.unwrap();
@@ -125,18 +144,29 @@ async fn every_metric_is_documented_and_every_documented_one_is_there() {
     let ledger = format!("ledger={}", parts::fresh_database().await.unwrap());
     let scanner = Service::start("bucket-scanner", &[ledger, brokers.clone()]).unwrap();
     let url = format!("ledger.url={}", scanner.url());
-    let worker = Service::start("loader-worker", &[url, brokers]).unwrap();
+    let worker = Service::start("loader-worker", &[url, brokers.clone()]).unwrap();
     load_something(&scanner, &worker).await;
+    let driver = reindexing(brokers).await;
 
     let tables = documented();
     let headings: Vec<_> = tables.keys().map(String::as_str).collect();
-    let events = "Events, of bucket-scanner and loader-worker";
+    let events = "Events, of bucket-scanner, loader-worker and reindex-driver";
     let indexer = "remote-indexer";
     assert_eq!(
         headings,
-        [events, "bucket-scanner", "loader-worker", indexer]
+        [
+            events,
+            "bucket-scanner",
+            "loader-worker",
+            "reindex-driver",
+            indexer
+        ]
     );
-    for (name, service) in [("bucket-scanner", &scanner), ("loader-worker", &worker)] {
+    for (name, service) in [
+        ("bucket-scanner", &scanner),
+        ("loader-worker", &worker),
+        ("reindex-driver", &driver),
+    ] {
         let mut expected = tables[name].clone();
         expected.extend(tables[events].clone());
         let found = shown(&service.page("/metrics").await.unwrap());

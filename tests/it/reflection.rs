@@ -9,6 +9,7 @@ use stoker_tests::services::Service;
 const HEALTH: &str = "grpc.health.v1.Health";
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 const JOBS: &str = "stoker.ledger.v1.JobService";
+const REINDEX: &str = "stoker.reindex.v1.ReindexService";
 const INDEX: &str = "stoker.index.v1.IndexService";
 const WORK: &str = "stoker.ledger.v1.WorkService";
 
@@ -78,6 +79,16 @@ async fn grpcurl_lists_describes_and_calls_every_service() {
         &json!({}),
     );
     assert_eq!(status["status"]["paused"], false, "{status:#}");
+
+    let driver = Service::start("reindex-driver", &["runs.url=none".to_owned()]).unwrap();
+    driver.page("/readyz").await.unwrap();
+    serves(&driver, &[HEALTH, REFLECTION, REINDEX]);
+    let runs = call(
+        &driver,
+        "stoker.reindex.v1.ReindexService/ListRuns",
+        &json!({}),
+    );
+    assert_eq!(runs["runs"], json!([]));
 
     for name in [JOBS, WORK] {
         let asked = json!({ "service": name });

@@ -64,7 +64,14 @@ async fn one_process_scans_loads_and_answers() {
     let line = |n: usize| format!("{{\"resourceType\":\"Patient\",\"id\":\"p{n}\"}}\n");
     let lines: String = (0..500).map(line).collect();
     fs::write(data.join("patients.ndjson"), lines).unwrap();
-    let [scanner, worker, scanner_http, worker_http] = [(); 4].map(|()| free_port().unwrap());
+    let [
+        scanner,
+        worker,
+        driver,
+        scanner_http,
+        worker_http,
+        driver_http,
+    ] = [(); 6].map(|()| free_port().unwrap());
     let service = |grpc: u16, http: u16| json!({"grpc": {"listen": format!("127.0.0.1:{grpc}")}, "http_listen": format!("127.0.0.1:{http}")});
     let config = json!({
         "bucket_scanner": {
@@ -75,6 +82,7 @@ async fn one_process_scans_loads_and_answers() {
             "service": service(worker, worker_http),
             "ledger": {"url": format!("http://127.0.0.1:{scanner}")},
         },
+        "reindex_driver": {"service": service(driver, driver_http)},
     });
     // JSON is YAML.
     fs::write(user.home().join("stoker.yaml"), config.to_string()).unwrap();
@@ -82,6 +90,7 @@ async fn one_process_scans_loads_and_answers() {
     let up = Up(command.arg("up").spawn().unwrap());
     until_ready(scanner_http).await;
     until_ready(worker_http).await;
+    until_ready(driver_http).await;
 
     let server = format!("http://127.0.0.1:{scanner}");
     let deadline = Instant::now() + LIMIT;
@@ -113,6 +122,7 @@ async fn one_process_scans_loads_and_answers() {
         serde_json::from_slice(&fs::read(user.home().join("r.json")).unwrap()).unwrap();
     assert_eq!(report["resources"]["created"], 1, "{report:#}");
     assert!(sandbox.read("Patient", "one-more").is_some());
+    reindexes(&user, &sandbox, driver).await;
     assert_eq!(up.terminate().await, Some(0));
     let run = user.args(load).run().await.unwrap();
     assert_eq!(run.code, 1, "{run:#?}");
@@ -126,13 +136,14 @@ async fn an_indexer_runs_too_where_it_is_configured() {
     let kafka = kafka::shared().await.unwrap();
     let database = FhirDatabase::fresh(SchemaType::Plain).await.unwrap();
     create_topic(&kafka.broker(), "up").await.unwrap();
-    let ports = [(); 6].map(|()| free_port().unwrap());
+    let ports = [(); 8].map(|()| free_port().unwrap());
     let service = |n: usize| json!({"grpc": {"listen": format!("127.0.0.1:{}", ports[n])}, "http_listen": format!("127.0.0.1:{}", ports[n + 1])});
     let mut config = json!({
         "bucket_scanner": {"service": service(0)},
         "loader_worker": {
             "service": service(2), "ledger": {"url": format!("http://127.0.0.1:{}", ports[0])},
         },
+        "reindex_driver": {"service": service(6)},
         "remote_indexer": {
             "service": service(4), "kafka": {"brokers": [kafka.broker()]}, "topic": {"name": "up", "group": "up"},
             "database": {"url": database.url},
@@ -168,4 +179,31 @@ async fn an_indexer_runs_too_where_it_is_configured() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(up.terminate().await, Some(0));
+}
+
+/// What is not changed since a time before the load is nothing: the driver asked, and is done.
+async fn reindexes(user: &Stoker, sandbox: &Sandbox, driver: u16) {
+    let driver = format!("http://127.0.0.1:{driver}");
+    let reindex = [
+        "reindex",
+        "--to",
+        &sandbox.base_url(),
+        "--client-driven",
+        "--tstamp",
+        "2020-01-01",
+        "--server",
+        &driver,
+        "--json",
+    ];
+    let run = user.args(reindex).run().await.unwrap();
+    assert_eq!(run.code, 0, "{run:#?}");
+    assert_eq!(
+        sandbox.reindex_stats().retrieve_calls,
+        2,
+        "an end is asked for twice"
+    );
+    assert!(
+        user.home().join("data/stoker/reindex.sqlite").is_file(),
+        "the user's own runs"
+    );
 }

@@ -96,6 +96,12 @@ impl FreshHapi {
         FhirServer::new(format!("http://127.0.0.1:{}/fhir", self.port))
     }
 
+    /// Its database.
+    pub fn database(&self) -> String {
+        let (host, port) = ("127.0.0.1", &self.postgres_port);
+        format!("postgres://postgres@{host}:{port}/hapi_{}", self.port)
+    }
+
     fn script(&self, action: &str) -> anyhow::Result<()> {
         let this_process = || process::id().to_string();
         let owner = env::var(OWNER).unwrap_or_else(|_| this_process());

@@ -42,6 +42,12 @@ impl FsyncBound {
         }
     }
 
+    /// The same, where work on a resource takes so many seconds.
+    #[must_use]
+    pub fn with_item_s(self, item_s: f64) -> Self {
+        Self { item_s, ..self }
+    }
+
     fn begin_work(&mut self, now: f64, agenda: &mut Agenda) {
         while let Some(request) = self.connections.next() {
             let work = self.request_s + self.item_s * to_f64(request.items as u64);

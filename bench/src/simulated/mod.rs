@@ -16,6 +16,7 @@ mod deadlock;
 mod flaky;
 mod fsync;
 mod limited;
+mod live;
 mod workers;
 
 pub use cpu::CpuBound;
@@ -23,6 +24,7 @@ pub use deadlock::Deadlocking;
 pub use flaky::Flaky;
 pub use fsync::FsyncBound;
 pub use limited::RateLimited;
+pub use live::Live;
 
 /// Batches that the reader has grouped besides one for each request that may be on the wire.
 const GROUPED_AHEAD: usize = 4;

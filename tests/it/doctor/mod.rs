@@ -113,6 +113,8 @@ async fn all_that_is_well_is_said_to_be() {
         "in/a.ndjson",
         "b.ndjson",
         "takes batches and transactions",
+        "offered, also client-driven",
+        "none yet; the first reindexing makes it",
         "we are let in",
         "shows the same time",
         "bucket-scanner, healthy",
@@ -145,6 +147,7 @@ async fn a_person_gets_a_line_a_thing_and_nothing_is_made() {
         ("skip", "sources"),
         ("skip", "FHIR server"),
         ("skip", "bucket-scanner"),
+        ("ok", "reindex runs"),
         ("skip", "remote-indexer"),
     ] {
         assert!(line_of(&run, what).starts_with(state), "{what}: {run:#?}");

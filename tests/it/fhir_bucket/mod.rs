@@ -11,6 +11,7 @@ use stoker_tests::{parts, repository};
 
 use self::world::{PASSWORD, World, bundle, patients, printed};
 
+mod reindex;
 mod world;
 
 async fn count(database: &str, sql: &str) -> i64 {
@@ -250,8 +251,8 @@ async fn what_cannot_be_done_is_said_in_a_sentence() {
             "needs the properties of the database",
         ),
         (
-            "--reindex-tstamp 2020-12-01T00:00:00Z",
-            "comes with `stoker reindex`",
+            "--reindex-tstamp 2020-12-01T00:00:00Z --no-scan",
+            "give --fhir-properties",
         ),
         ("--concurrent-payer-requests 40", "load driver"),
         (

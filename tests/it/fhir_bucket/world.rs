@@ -21,6 +21,11 @@ pub(super) struct World {
 
 impl World {
     pub(super) async fn new() -> Self {
+        Self::with_resources(0).await
+    }
+
+    /// The server holds so many resources that only a reindexing sees.
+    pub(super) async fn with_resources(synthetic: u32) -> Self {
         let user = Stoker::new().unwrap();
         let authority = user.home().join("authority.pem");
         let config = SandboxConfig {
@@ -30,6 +35,7 @@ impl World {
                 basic: Some(("fhiruser".to_owned(), "geheim-1".into())),
                 bearer: None,
             },
+            synthetic,
             ..SandboxConfig::default()
         };
         let sandbox = Sandbox::start(config).await.unwrap();

@@ -1,3 +1,4 @@
+import ca.uhn.fhir.batch2.api.IJobMaintenanceService;
 import ca.uhn.fhir.batch2.jobs.config.Batch2JobsConfig;
 import ca.uhn.fhir.batch2.jobs.reindex.ReindexProvider;
 import ca.uhn.fhir.context.FhirContext;
@@ -57,6 +58,7 @@ public class Main {
 
   static RestfulServer fhirServlet(String address) {
     ApplicationContext beans = new AnnotationConfigApplicationContext(Beans.class);
+    lookAfterJobs(beans.getBean(IJobMaintenanceService.class));
     RestfulServer server = new RestfulServer(beans.getBean(FhirContext.class));
     server.registerProviders(beans.getBean(ResourceProviderFactory.class).createProviders());
     server.registerProvider(beans.getBean(IJpaSystemProvider.class));
@@ -70,6 +72,24 @@ public class Main {
         beans.getBean(IValidationSupport.class)));
     server.setServerAddressStrategy(new HardcodedServerAddressStrategy(address));
     return server;
+  }
+
+  /** HAPI looks after its batch jobs once a minute, and a job takes several looks; every second makes tests short. */
+  static void lookAfterJobs(IJobMaintenanceService jobs) {
+    Thread looks = new Thread(() -> {
+      while (true) {
+        try {
+          Thread.sleep(1000);
+          jobs.runMaintenancePass();
+        } catch (InterruptedException e) {
+          return;
+        } catch (RuntimeException e) {
+          System.err.println("jobs were not looked after: " + e);
+        }
+      }
+    });
+    looks.setDaemon(true);
+    looks.start();
   }
 
   @Configuration
