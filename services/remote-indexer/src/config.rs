@@ -169,7 +169,7 @@ impl Default for IndexSettings {
         Self {
             max_ready_time: Duration::from_mins(3),
             batch_messages: 2500,
-            batch_bytes: 4 << 20,
+            batch_bytes: 3 << 20,
             gather: Duration::from_millis(20),
             look_again: Duration::from_millis(500),
             waiting_bytes: 32 << 20,

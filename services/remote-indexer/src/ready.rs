@@ -1,8 +1,9 @@
 //! Whether the version that a message is about is in the database: `seeds/004`, `spec/fhir-remote-index.md` §6.3.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::NaiveDateTime;
+use tokio_postgres::types::ToSql;
 
 use crate::database::{Connection, DbError, Schema};
 use crate::message::Head;
@@ -59,28 +60,20 @@ pub(crate) enum Look {
     Held,
 }
 
-/// The current versions of resources of one type, by `logical_resource_id`.
+/// The current versions of resources by `logical_resource_id`, which are asked for by what the names of their types'
+/// tables begin with.
 pub(crate) async fn current(
     connection: &mut Connection,
     schema: &Schema,
-    tables: &str,
-    ids: &[i64],
+    ids: &BTreeMap<&str, Vec<i64>>,
     look: Look,
 ) -> Result<HashMap<i64, Current>, DbError> {
-    let of_type = schema.table(&format!("{tables}_logical_resources"));
-    let all = schema.table("logical_resources");
-    let hold = match look {
-        Look::Free => "",
-        Look::Held => " FOR KEY SHARE OF l, x SKIP LOCKED",
-    };
-    let sql = format!(
-        "SELECT l.logical_resource_id, l.logical_id, x.version_id, l.last_updated, l.parameter_hash \
-         FROM {all} l JOIN {of_type} x ON x.logical_resource_id = l.logical_resource_id \
-         WHERE l.logical_resource_id = ANY($1){hold}"
-    );
-    let rows = connection.rows(&sql, &[&ids]).await?;
-    let mut found = HashMap::with_capacity(rows.len());
-    for row in rows {
+    let params: Vec<[&(dyn ToSql + Sync); 1]> = ids.values().map(|ids| [ids as _]).collect();
+    let texts = ids.keys().map(|tables| select(schema, tables, look));
+    let statements: Vec<_> = texts.zip(params.iter().map(<[_; 1]>::as_slice)).collect();
+    let rows = connection.rows_each(&statements).await?;
+    let mut found = HashMap::with_capacity(rows.iter().map(Vec::len).sum());
+    for row in rows.into_iter().flatten() {
         let last_updated: Option<NaiveDateTime> = row.try_get(3)?;
         let current = Current {
             logical_id: row.try_get(1)?,
@@ -91,6 +84,20 @@ pub(crate) async fn current(
         found.insert(row.try_get(0)?, current);
     }
     Ok(found)
+}
+
+fn select(schema: &Schema, tables: &str, look: Look) -> String {
+    let of_type = schema.table(&format!("{tables}_logical_resources"));
+    let all = schema.table("logical_resources");
+    let hold = match look {
+        Look::Free => "",
+        Look::Held => " FOR KEY SHARE OF l, x SKIP LOCKED",
+    };
+    format!(
+        "SELECT l.logical_resource_id, l.logical_id, x.version_id, l.last_updated, l.parameter_hash \
+         FROM {all} l JOIN {of_type} x ON x.logical_resource_id = l.logical_resource_id \
+         WHERE l.logical_resource_id = ANY($1){hold}"
+    )
 }
 
 fn since_2000(time: NaiveDateTime) -> i64 {

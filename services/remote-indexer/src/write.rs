@@ -6,26 +6,14 @@
 //! same rows once more.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio_postgres::types::ToSql;
 
 use crate::config::SchemaType;
 use crate::database::{Connection, DbError, Params, Schema};
-use crate::message::{Head, Values};
 use crate::ready::{self, Look, Verdict};
-use crate::resolve::Ids;
-use crate::rows::{OF_SYSTEM, OF_TYPE, Rows, Table};
-
-/// A resource to be written.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Resource<'v> {
-    /// Of its message.
-    pub(crate) head: &'v Head,
-    /// Id of its type.
-    pub(crate) type_id: i32,
-    /// What its tables' names begin with.
-    pub(crate) tables: &'v str,
-    /// Its new values.
-    pub(crate) values: &'v Values<'v>,
-}
+use crate::rows::{Batch, OF_SYSTEM, OF_TYPE, Resource};
 
 /// What a transaction did.
 #[derive(Debug, Default)]
@@ -36,15 +24,14 @@ pub(crate) struct Written {
     pub(crate) rows: BTreeMap<&'static str, u64>,
 }
 
-/// Writes those of `resources` that are still as their messages say. None is there twice.
+/// Writes those of a batch's resources that are still as their messages say.
 pub(crate) async fn write(
     connection: &mut Connection,
     schema: &Schema,
-    resources: &[Resource<'_>],
-    ids: &Ids,
+    batch: Batch<'_>,
 ) -> Result<Written, DbError> {
     connection.simple("BEGIN").await?;
-    let written = write_within(connection, schema, resources, ids).await;
+    let written = write_within(connection, schema, batch).await;
     match &written {
         Ok(_) => connection.simple("COMMIT").await?,
         // A connection that cannot be used is closed, which ends the transaction too.
@@ -57,24 +44,37 @@ pub(crate) async fn write(
 async fn write_within(
     connection: &mut Connection,
     schema: &Schema,
-    resources: &[Resource<'_>],
-    ids: &Ids,
+    batch: Batch<'_>,
 ) -> Result<Written, DbError> {
-    let locked = lock(connection, schema, resources).await?;
-    let mut still = BTreeMap::new();
-    for (tables, of_type) in by_type(resources, &locked) {
-        let held = still_current(connection, schema, tables, of_type).await?;
-        still.insert(tables, held);
+    let Batch {
+        resources,
+        ids,
+        tables,
+        ..
+    } = batch;
+    let locked = lock(connection, schema, &resources).await?;
+    let still = still_current(connection, schema, by_type(&resources, &locked)).await?;
+    let all: Vec<Resource<'_>> = still.values().flatten().copied().collect();
+    if all.is_empty() {
+        return Ok(Written::default());
     }
-    let mut written = Written::default();
-    for (tables, of_type) in &still {
-        let name = |table: &Table| schema.table(&format!("{tables}_{}", table.name));
-        replace(connection, &OF_TYPE, name, of_type, ids, &mut written).await?;
+    delete(connection, schema, &still, &all).await?;
+    let mut written = Written {
+        resources: ids_of(&all),
+        rows: BTreeMap::new(),
+    };
+    written.resources.sort_unstable();
+    for (name, table, rows) in tables.named() {
+        if rows.is_empty_for(&written.resources) {
+            continue;
+        }
+        let rows = rows.finish(&written.resources, table.ids, &ids);
+        let (name, columns) = (schema.table(&name), table.columns);
+        let copy = format!("COPY {name} ({columns}) FROM STDIN (FORMAT binary)");
+        let rows = rows.ok_or_else(DbError::unresolved)?;
+        let copied = connection.copy(&copy, rows).await?;
+        *written.rows.entry(table.kind).or_default() += copied;
     }
-    let all: Vec<Resource<'_>> = still.into_values().flatten().collect();
-    let name = |table: &Table| schema.table(table.name);
-    replace(connection, &OF_SYSTEM, name, &all, ids, &mut written).await?;
-    written.resources = ids_of(&all);
     Ok(written)
 }
 
@@ -113,9 +113,12 @@ async fn lock(
     Ok(locked)
 }
 
-/// By what the tables' names begin with, in the order of the tables' indexes.
-fn by_type<'v>(resources: &[Resource<'v>], locked: &[i64]) -> BTreeMap<&'v str, Vec<Resource<'v>>> {
-    let mut types: BTreeMap<&str, Vec<Resource<'_>>> = BTreeMap::new();
+/// By what the names of their types' tables begin with.
+type ByType<'v> = BTreeMap<&'v str, Vec<Resource<'v>>>;
+
+/// In the order of the tables' indexes.
+fn by_type<'v>(resources: &[Resource<'v>], locked: &[i64]) -> ByType<'v> {
+    let mut types = ByType::new();
     for resource in resources {
         if locked
             .binary_search(&resource.head.logical_resource_id)
@@ -134,61 +137,50 @@ fn by_type<'v>(resources: &[Resource<'v>], locked: &[i64]) -> BTreeMap<&'v str, 
 async fn still_current<'v>(
     connection: &mut Connection,
     schema: &Schema,
-    tables: &str,
-    mut resources: Vec<Resource<'v>>,
-) -> Result<Vec<Resource<'v>>, DbError> {
-    let ids = ids_of(&resources);
+    mut types: ByType<'v>,
+) -> Result<ByType<'v>, DbError> {
     let look = match schema.kind {
         SchemaType::Plain => Look::Held,
         // Without foreign keys an erase in between leaves rows that nobody finds, as the server's own writes do.
         SchemaType::Distributed => Look::Free,
     };
-    let current = ready::current(connection, schema, tables, &ids, look).await?;
-    resources.retain(|resource| {
-        let current = current.get(&resource.head.logical_resource_id);
-        ready::verdict(resource.head, current) == Verdict::Apply
+    let ids: BTreeMap<_, _> = types.iter().map(|(t, of)| (*t, ids_of(of))).collect();
+    let current = ready::current(connection, schema, &ids, look).await?;
+    types.retain(|_, resources| {
+        resources.retain(|resource| {
+            let current = current.get(&resource.head.logical_resource_id);
+            ready::verdict(resource.head, current) == Verdict::Apply
+        });
+        !resources.is_empty()
     });
-    Ok(resources)
+    Ok(types)
 }
 
-/// Takes the rows of these resources out of the tables, and puts those of their values in.
-async fn replace(
+/// Takes the rows of these resources out of all tables. A table that holds no rows at all is passed over: while the
+/// resources are locked, nobody else adds rows of theirs.
+async fn delete(
     connection: &mut Connection,
-    tables: &[Table],
-    name: impl Fn(&Table) -> String,
-    resources: &[Resource<'_>],
-    ids: &Ids,
-    written: &mut Written,
+    schema: &Schema,
+    types: &ByType<'_>,
+    all: &[Resource<'_>],
 ) -> Result<(), DbError> {
-    if resources.is_empty() {
-        return Ok(());
+    let mut tables = BTreeMap::new();
+    for (of_type, resources) in types {
+        let ids = Arc::new(ids_of(resources));
+        let names = OF_TYPE.map(|table| format!("{of_type}_{}", table.name));
+        tables.extend(names.map(|name| (name, Arc::clone(&ids))));
     }
-    let delete = |table| {
-        format!(
-            "DELETE FROM {} WHERE logical_resource_id = ANY($1)",
-            name(table)
-        )
+    let ids = Arc::new(ids_of(all));
+    tables.extend(OF_SYSTEM.map(|table| (table.name.to_owned(), Arc::clone(&ids))));
+    let with_rows = schema.with_rows(connection, tables.keys()).await?;
+    tables.retain(|table, _| with_rows.contains(table));
+    let params: Vec<[&(dyn ToSql + Sync); 1]> = tables.values().map(|ids| [&**ids as _]).collect();
+    let delete = |table: &String| {
+        let table = schema.table(table);
+        format!("DELETE FROM {table} WHERE logical_resource_id = ANY($1)")
     };
-    let deletes: Vec<String> = tables.iter().map(delete).collect();
-    connection
-        .execute_each(&deletes, &[&ids_of(resources)])
-        .await?;
-    for table in tables {
-        let mut rows = Rows::default();
-        for resource in resources {
-            let id = resource.head.logical_resource_id;
-            (table.add)(resource.values, ids, id, &mut rows).ok_or_else(DbError::unresolved)?;
-            rows.next_resource();
-        }
-        if rows.count() > 0 {
-            let copy = format!(
-                "COPY {} ({}) FROM STDIN (FORMAT binary)",
-                name(table),
-                table.columns
-            );
-            let copied = connection.copy(&copy, rows.finish()).await?;
-            *written.rows.entry(table.kind).or_default() += copied;
-        }
-    }
+    let texts = tables.keys().map(delete);
+    let statements: Vec<_> = texts.zip(params.iter().map(<[_; 1]>::as_slice)).collect();
+    connection.rows_each(&statements).await?;
     Ok(())
 }

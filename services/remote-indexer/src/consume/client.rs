@@ -61,7 +61,8 @@ fn settings(config: &Config, number: usize, client: &mut ClientConfig) {
         // A killed consumer's partitions are another's after six seconds, the least that brokers grant unless told
         // otherwise.
         .set("session.timeout.ms", "6000")
-        .set("heartbeat.interval.ms", "1500")
+        // Whoever is there already learns of a newcomer by the answer, and makes room.
+        .set("heartbeat.interval.ms", "500")
         .set("partition.assignment.strategy", "cooperative-sticky")
         // A topic or partition that is new is found soon.
         .set("topic.metadata.refresh.interval.ms", "10000")
@@ -70,7 +71,7 @@ fn settings(config: &Config, number: usize, client: &mut ClientConfig) {
         .set("fetch.queue.backoff.ms", "20")
         .set(
             "queued.max.messages.kbytes",
-            (held / 2048).max(1024).to_string(),
+            (held / 3072).max(1024).to_string(),
         )
         .set("fetch.max.bytes", "1048576")
         .set("statistics.interval.ms", "5000");

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{FutureExt as _, StreamExt as _};
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::Instant;
@@ -30,7 +31,7 @@ use teller::{TELL, Teller};
 use waiting::Waiting;
 
 /// Messages to the first batch, at most.
-const FIRST_BATCH: usize = 200;
+const FIRST_BATCH: usize = 32;
 /// A batch that takes longer must not keep the group from sharing out partitions.
 const LONG: Duration = Duration::from_secs(2);
 /// After an error of Kafka's, of which several come at once.
@@ -154,22 +155,28 @@ impl Consumer {
             .next_look()
             .map_or(until, |look| look.min(until));
         let mut pausing = self.board.pausing();
+        let mut messages = self.kafka.stream();
         while !self.intake.is_full(&self.settings) {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(()),
-                received = self.kafka.recv() => {
-                    let first = self.intake.records.is_empty();
-                    match received {
-                        Ok(message) => take(&self.kafka, &mut self.intake, &message),
-                        Err(error) => self.complain(error)?,
-                    }
-                    if first && !self.intake.records.is_empty() {
-                        until = until.min(Instant::now() + self.settings.gather);
-                    }
+            // What has come already is taken without a look at anything else.
+            let received = if let Some(received) = messages.next().now_or_never() {
+                received
+            } else {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return Ok(()),
+                    received = messages.next() => received,
+                    () = tokio::time::sleep_until(until) => return Ok(()),
+                    _ = pausing.changed() => return Ok(()),
                 }
-                () = tokio::time::sleep_until(until) => return Ok(()),
-                _ = pausing.changed() => return Ok(()),
+            };
+            let first = self.intake.records.is_empty();
+            match received {
+                Some(Ok(message)) => take(&self.kafka, &mut self.intake, &message),
+                Some(Err(error)) => self.complain(error)?,
+                None => return Ok(()),
+            }
+            if first && !self.intake.records.is_empty() {
+                until = until.min(Instant::now() + self.settings.gather);
             }
         }
         Ok(())
@@ -305,10 +312,10 @@ impl Intake {
         self.records.len() >= limit || self.bytes >= settings.batch_bytes
     }
 
-    /// All of it; the next may be twice as much.
+    /// All of it; when it is full, the next may be four times as much.
     fn take(&mut self) -> Vec<Record> {
         if self.records.len() >= self.limit {
-            self.limit = self.limit.saturating_mul(2);
+            self.limit = self.limit.saturating_mul(4);
         }
         self.bytes = 0;
         std::mem::take(&mut self.records)

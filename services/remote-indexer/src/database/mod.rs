@@ -1,6 +1,6 @@
 //! The FHIR server's database: connections, and what its errors mean.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,9 +26,13 @@ pub use url::BadUrl;
 /// A database that does not answer is taken for gone.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// Every statement looks rows up by an index, whatever young statistics say; no lock is waited for longer than
+/// Bytes of rows that are sent at once: what is on its way is held twice.
+const PIECE: usize = 64 << 10;
+
+/// Every statement looks rows up by an index, whatever young statistics say; what is read whole costs so much by that
+/// account that PostgreSQL would compile it, which takes longer than reading. No lock is waited for longer than
 /// others of us hold one: who is in the way of longer is let go first.
-const SESSION: &str = "SET lock_timeout = '25ms'; SET plan_cache_mode = force_generic_plan; \
+const SESSION: &str = "SET lock_timeout = '25ms'; SET plan_cache_mode = force_generic_plan; SET jit = off; \
     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
     SET TIME ZONE 'UTC'; SET synchronous_commit = on;";
 
@@ -151,32 +155,37 @@ impl Connection {
         Ok(self.client.execute(&statement, params).await?)
     }
 
-    /// The same statement on several tables, sent at once; all of them are done when it returns.
-    pub(crate) async fn execute_each(
+    /// Several statements, sent at once; the rows of each.
+    pub(crate) async fn rows_each(
         &mut self,
-        statements: &[String],
-        params: Params<'_>,
-    ) -> Result<(), DbError> {
-        let mut prepared = Vec::with_capacity(statements.len());
-        for sql in statements {
-            prepared.push(self.statement(sql).await?);
-        }
-        let sent = prepared
+        statements: &[(String, Params<'_>)],
+    ) -> Result<Vec<Vec<Row>>, DbError> {
+        self.prepare_all(statements).await?;
+        let prepared = statements
             .iter()
-            .map(|statement| self.client.execute(statement, params));
-        // Of several that fail, the first says why; the others only that the transaction had failed.
-        for done in futures::future::join_all(sent).await {
-            done?;
-        }
+            .filter_map(|(sql, params)| Some((self.statements.get(sql)?, *params)));
+        all(prepared.map(|(statement, params)| self.client.query(statement, params))).await
+    }
+
+    async fn prepare_all(&mut self, statements: &[(String, Params<'_>)]) -> Result<(), DbError> {
+        let texts = statements.iter().map(|(sql, _)| sql);
+        let new: BTreeSet<&String> = texts
+            .filter(|sql| !self.statements.contains_key(*sql))
+            .collect();
+        let prepared = all(new.iter().map(|sql| self.client.prepare(sql))).await?;
+        let new = new.into_iter().cloned();
+        self.statements.extend(new.zip(prepared));
         Ok(())
     }
 
     /// How many rows a `COPY … FROM STDIN` took.
-    pub(crate) async fn copy(&mut self, sql: &str, data: Bytes) -> Result<u64, DbError> {
+    pub(crate) async fn copy(&mut self, sql: &str, mut data: Bytes) -> Result<u64, DbError> {
         let statement = self.statement(sql).await?;
         let sink = self.client.copy_in(&statement).await?;
         futures::pin_mut!(sink);
-        sink.feed(data).await?;
+        while !data.is_empty() {
+            sink.feed(data.split_to(data.len().min(PIECE))).await?;
+        }
         Ok(sink.finish().await?)
     }
 
@@ -188,6 +197,15 @@ impl Connection {
         self.statements.insert(sql.to_owned(), statement.clone());
         Ok(statement)
     }
+}
+
+/// The results of what is under way at once. Of several that fail, the first says why; the others only that the
+/// transaction had failed.
+async fn all<T>(
+    sent: impl IntoIterator<Item = impl Future<Output = Result<T, tokio_postgres::Error>>>,
+) -> Result<Vec<T>, DbError> {
+    let done = futures::future::join_all(sent).await;
+    Ok(done.into_iter().collect::<Result<_, _>>()?)
 }
 
 impl Drop for Connection {

@@ -1,6 +1,6 @@
 //! One schema of a FHIR server: its types, and the ids that are known of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Connection, DbError};
@@ -17,6 +17,8 @@ pub(crate) struct Schema {
     pub(crate) kind: SchemaType,
     types: Mutex<Arc<Types>>,
     caches: Mutex<Caches>,
+    /// Tables that were seen to hold rows.
+    with_rows: Mutex<HashSet<String>>,
 }
 
 /// The resource types that a database knows.
@@ -39,6 +41,7 @@ impl Schema {
             kind,
             types: Mutex::default(),
             caches: Mutex::new(caches),
+            with_rows: Mutex::default(),
         }
     }
 
@@ -77,6 +80,33 @@ impl Schema {
             caches.insert(Table::ParameterNames, print, id);
         }
         Ok(())
+    }
+
+    /// Those of these tables that may hold rows; the others hold none just now.
+    pub(crate) async fn with_rows(
+        &self,
+        connection: &mut Connection,
+        tables: impl Iterator<Item = &String> + Clone,
+    ) -> Result<BTreeSet<String>, DbError> {
+        // Citus keeps the rows elsewhere.
+        if self.kind == SchemaType::Distributed {
+            return Ok(tables.cloned().collect());
+        }
+        let known = |table: &&String| lock(&self.with_rows).contains(*table);
+        let unknown: Vec<&String> = tables.clone().filter(|table| !known(table)).collect();
+        // A table without a page has no row; what has partitions or heirs may have rows elsewhere.
+        let sql = "SELECT c.relname::text FROM pg_catalog.pg_class c \
+                   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                   WHERE n.nspname = $1::text AND c.relname = ANY($2::text[]) AND \
+                   (c.relkind <> 'r' OR c.relhassubclass OR pg_catalog.pg_relation_size(c.oid) > 0)";
+        let rows = connection.rows(sql, &[&self.name, &unknown]).await?;
+        let found: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
+        let mut with_rows = lock(&self.with_rows);
+        with_rows.extend(found?);
+        Ok(tables
+            .filter(|table| with_rows.contains(*table))
+            .cloned()
+            .collect())
     }
 
     /// The types known now.

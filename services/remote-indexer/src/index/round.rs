@@ -8,12 +8,13 @@ use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
 use crate::database::{DbError, Schema, Types};
-use crate::message::{self, Head, Values};
+use crate::message::{self, Values};
 use crate::metrics::Discard;
 use crate::poison::{Poison, Reason};
 use crate::ready::{self, Current, Look, Verdict};
 use crate::resolve;
-use crate::write::{self, Resource, Written};
+use crate::rows::Batch;
+use crate::write::{self, Written};
 
 impl Indexer {
     /// Judges `items`, all of which are open. Where the database refuses a value, halves tell whose it is.
@@ -77,11 +78,8 @@ impl Indexer {
                 Err(poison) => item.state = State::Poison(poison),
             }
         }
-        let mut current = HashMap::new();
         let connection = self.connected().await?;
-        for (tables, ids) in by_type {
-            current.extend(ready::current(connection, schema, tables, &ids, Look::Free).await?);
-        }
+        let current = ready::current(connection, schema, &by_type, Look::Free).await?;
         for item in items {
             self.judge_one(item, &current);
         }
@@ -135,7 +133,7 @@ impl Indexer {
     ) -> Result<(), DbError> {
         let mut poisons = Vec::new();
         let written = {
-            let mut read: Vec<(&Head, Values<'_>)> = Vec::new();
+            let mut batch = Batch::new(schema, types);
             for &place in places {
                 let item = &*items[place];
                 let State::Open(_, head) = &item.state else {
@@ -143,11 +141,11 @@ impl Indexer {
                 };
                 let payload = item.record.payload.as_deref().unwrap_or_default();
                 match values(payload, types) {
-                    Ok(values) => read.push((head, values)),
+                    Ok(values) => batch.add(head, &values)?,
                     Err(poison) => poisons.push((place, poison)),
                 }
             }
-            self.write(schema, types, &read).await?
+            self.write(schema, batch).await?
         };
         for (place, poison) in poisons {
             items[place].state = State::Poison(poison);
@@ -169,35 +167,20 @@ impl Indexer {
     }
 
     /// Resources that need what another transaction is just adding are left out, as those that another is changing.
-    async fn write(
-        &mut self,
-        schema: &Schema,
-        types: &Types,
-        read: &[(&Head, Values<'_>)],
-    ) -> Result<Written, DbError> {
-        if read.is_empty() {
+    async fn write(&mut self, schema: &Schema, mut batch: Batch<'_>) -> Result<Written, DbError> {
+        if batch.resources.is_empty() {
             return Ok(Written::default());
         }
         let began = Instant::now();
         schema.caches().grow_old(self.clock.now());
         let connection = self.connected().await?;
-        let ids = resolve::resolve(connection, schema, read).await?;
+        let Batch { ids, resources, .. } = &mut batch;
+        ids.resolve(connection, schema, resources).await?;
         for (table, added) in resolve::Table::ALL.into_iter().zip(ids.added) {
             self.metrics.lookups_added(table.name(), added);
         }
-        let complete = read.iter().filter(|(_, values)| ids.are_complete(values));
-        let resources: Vec<Resource<'_>> = complete
-            .filter_map(|(head, values)| {
-                let (type_id, tables) = types.with_tables(&head.resource_type).ok()?;
-                Some(Resource {
-                    head,
-                    type_id,
-                    tables,
-                    values,
-                })
-            })
-            .collect();
-        let written = write::write(self.connected().await?, schema, &resources, &ids).await?;
+        batch.leave_out_incomplete();
+        let written = write::write(self.connected().await?, schema, batch).await?;
         self.metrics.batch(written.resources.len(), began.elapsed());
         for (kind, rows) in &written.rows {
             self.metrics.rows(kind, *rows);

@@ -123,8 +123,12 @@ pub(crate) fn values(payload: &[u8]) -> Result<Values<'_>, Poison> {
 }
 
 fn read<'a, D: Deserialize<'a>>(payload: &'a [u8]) -> Result<Envelope<'a, D>, Poison> {
+    let text = std::str::from_utf8(payload).map_err(|error| {
+        let detail = format!("it is no UTF-8 (byte {})", error.valid_up_to() + 1);
+        Poison::new(Reason::BadJson, detail)
+    })?;
     // The library's text may name a value; where it is says enough.
-    serde_json::from_slice(payload).map_err(|error| {
+    serde_json::from_str(text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let what = match error.classify() {
             serde_json::error::Category::Data => "a field has another type than expected",

@@ -40,7 +40,7 @@ impl Hasher for AsItIs {
 }
 
 /// What is known by its print.
-pub(crate) type ByPrint<T> = HashMap<Print, T, BuildHasherDefault<AsItIs>>;
+pub(super) type ByPrint<T> = HashMap<Print, T, BuildHasherDefault<AsItIs>>;
 
 /// The keys of the prints of a process.
 #[derive(Debug, Clone)]
@@ -58,6 +58,17 @@ impl Prints {
     /// Of a text that stands within a group: a code system, a resource type; 0 where there is none.
     pub(crate) fn of(&self, group: i32, text: &str) -> Print {
         self.of_bytes(group, text.as_bytes())
+    }
+
+    /// Of a text within another one: a code of a code system.
+    pub(super) fn of_pair(&self, within: &str, text: &str) -> Print {
+        let mut hasher = SipHasher13::new_with_keys(self.keys.0, self.keys.1);
+        hasher.write(within.as_bytes());
+        // Is in no text.
+        hasher.write_u8(0xff);
+        hasher.write(text.as_bytes());
+        let Hash128 { h1, h2 } = hasher.finish128();
+        Print(h1, h2)
     }
 
     /// The same of bytes.

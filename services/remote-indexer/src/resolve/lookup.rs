@@ -1,19 +1,19 @@
 //! Many texts of one lookup table at once.
 
-use super::{Missed, Print, Table};
+use super::{Missed, Table};
 use crate::database::{Connection, DbError, Schema};
 use crate::metrics::RetryCause;
 
 /// Texts to a statement, at most.
 const AT_ONCE: usize = 4096;
 
-/// The ids of these texts, and how many were added. Those that another transaction is just adding have none.
+/// The ids of these texts by their places, and how many were added. Those that another transaction is just adding have none.
 pub(super) async fn find_or_add(
     connection: &mut Connection,
     schema: &Schema,
     table: Table,
     missed: &[Missed<'_>],
-) -> Result<(Vec<(Print, i64)>, u64), DbError> {
+) -> Result<(Vec<(usize, i64)>, u64), DbError> {
     let (mut found, mut added) = (Vec::with_capacity(missed.len()), 0);
     for missed in missed.chunks(AT_ONCE) {
         let left = find(connection, schema, table, missed, &mut found).await?;
@@ -33,7 +33,7 @@ async fn find<'v>(
     schema: &Schema,
     table: Table,
     missed: &[Missed<'v>],
-    found: &mut Vec<(Print, i64)>,
+    found: &mut Vec<(usize, i64)>,
 ) -> Result<Vec<Missed<'v>>, DbError> {
     let (texts, groups) = columns(missed);
     let sql = schema.sql(&table.select());
@@ -43,7 +43,7 @@ async fn find<'v>(
         let (number, id): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         let place = usize::try_from(number - 1).unwrap_or(usize::MAX);
         if let (Some(missed), Some(there)) = (missed.get(place), there.get_mut(place)) {
-            found.push((missed.print, id));
+            found.push((missed.place, id));
             *there = true;
         }
     }
