@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use stoker_proto::reindex::v1::{Method, RunSpec};
+use stoker_proto::reindex::v1::{Method, RunSpec, RunState};
 use stoker_shared::clock::SharedClock;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -13,9 +13,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{HapiSettings, LAST_WORDS, ReindexSettings};
 use crate::hold::Hold;
+use crate::limits::Limits;
 use crate::metrics::ReindexMetrics;
-use crate::runs::{RunsError, Taken};
-use crate::server::Server;
+use crate::runs::{RunsError, Seen, Taken};
+use crate::server::{Server, Trouble};
+use crate::unsaved::Unsaved;
 use crate::{client, hapi, picked};
 
 /// What a run needs of its driver.
@@ -72,6 +74,26 @@ impl Drive {
         }
     }
 
+    /// What can be seen of the run.
+    pub(crate) fn seen(
+        &self,
+        limits: &Limits,
+        unsaved: &mut Unsaved,
+        trouble: Option<&Trouble>,
+    ) -> Seen {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let trouble = trouble.map(Trouble::to_string);
+        let seen = Seen {
+            total: self.total.get(),
+            concurrency: number(limits.concurrency()),
+            batch: number(limits.batch()),
+            per_second: unsaved.per_second(),
+            trouble: trouble.or_else(|| limits.trouble()).unwrap_or_default(),
+        };
+        self.metrics.seen(&seen);
+        seen
+    }
+
     /// Waits for a word to the run, or to the driver; for ever once it is `stopping`.
     pub(crate) async fn told(&self, stopping: bool) {
         if stopping {
@@ -94,13 +116,30 @@ fn method(taken: &Taken) -> Method {
 }
 
 impl Stop {
-    /// The driver ends; what is on the wire has so long.
-    pub(crate) fn by(drain: Duration) -> Self {
-        Self::Shutdown(Instant::now() + drain)
+    /// Whether a run is to stop now: a person or the driver wants it, or it cannot go on for the reason given.
+    pub(crate) fn now(
+        drive: &Drive,
+        hold: &Hold,
+        cannot: impl FnOnce() -> Option<String>,
+    ) -> Option<Self> {
+        match hold.wish() {
+            RunState::Running if drive.shutdown.is_cancelled() => {
+                Some(Self::Shutdown(Instant::now() + drive.settings.drain))
+            }
+            RunState::Running => cannot().map(Self::Cannot),
+            _ => Some(Self::Wished),
+        }
+    }
+
+    /// The next time at which less is waited for; none when there is no such time any more.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let until = self.overdue_at()?;
+        let times = [until, until + LAST_WORDS];
+        times.into_iter().find(|time| *time > Instant::now())
     }
 
     /// When what is on the wire is waited for no longer.
-    pub(crate) fn overdue_at(&self) -> Option<Instant> {
+    fn overdue_at(&self) -> Option<Instant> {
         match self {
             Self::Shutdown(until) => Some(*until),
             Self::Wished | Self::Cannot(_) => None,
@@ -172,5 +211,21 @@ impl Total {
     pub(crate) fn get(&self) -> Option<u64> {
         let count = self.count.load(Ordering::Relaxed);
         (count != UNKNOWN).then_some(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_the_drain_and_of_the_last_words_are_both_seen() {
+        let stop = Stop::Shutdown(Instant::now() + Duration::from_secs(20));
+        tokio::time::sleep_until(stop.due().unwrap()).await;
+        assert!(stop.is_overdue(true) && !stop.is_overdue(false));
+        tokio::time::sleep_until(stop.due().unwrap()).await;
+        assert!(stop.is_overdue(false));
+        assert_eq!(stop.due(), None);
+        assert_eq!(Stop::Wished.due(), None);
     }
 }

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use stoker_proto::reindex::v1::{RunSpec, RunState};
+use stoker_proto::reindex::v1::RunSpec;
 use stoker_shared::pace::{Answer, Permit};
 use stoker_shared::retry::Backoff;
 use tokio::time::{Instant, sleep_until};
@@ -134,17 +134,9 @@ impl<'d> Picking<'d> {
     }
 
     fn look(&mut self) {
-        if self.stop.is_some() {
-            return;
+        if self.stop.is_none() {
+            self.stop = Stop::now(self.drive, &self.hold, || self.given_up());
         }
-        let settings = &self.drive.settings;
-        self.stop = match self.hold.wish() {
-            RunState::Running if self.drive.shutdown.is_cancelled() => {
-                Some(Stop::by(settings.drain))
-            }
-            RunState::Running => self.given_up().map(Stop::Cannot),
-            _ => Some(Stop::Wished),
-        };
     }
 
     fn given_up(&self) -> Option<String> {
@@ -170,19 +162,8 @@ impl<'d> Picking<'d> {
     }
 
     fn seen(&mut self) -> Seen {
-        let trouble = self.trouble.as_ref().map(Trouble::to_string);
-        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let seen = Seen {
-            total: self.drive.total.get(),
-            concurrency: number(self.limits.concurrency()),
-            batch: number(self.limits.batch()),
-            per_second: self.unsaved.per_second(),
-            trouble: trouble
-                .or_else(|| self.limits.trouble())
-                .unwrap_or_default(),
-        };
-        self.drive.metrics.seen(&seen);
-        seen
+        let trouble = self.trouble.as_ref();
+        self.drive.seen(&self.limits, &mut self.unsaved, trouble)
     }
 
     fn end(&mut self) -> Option<End> {
@@ -346,7 +327,7 @@ impl<'d> Picking<'d> {
         } else {
             self.hold.due()
         };
-        let stop = later(self.stop.as_ref().and_then(Stop::overdue_at));
+        let stop = self.stop.as_ref().and_then(Stop::due).unwrap_or(far);
         write.min(stop).min(later(Some(self.send_at)))
     }
 }

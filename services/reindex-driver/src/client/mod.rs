@@ -9,7 +9,6 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use stoker_proto::reindex::v1::RunState;
 use stoker_shared::pace::Permit;
 use stoker_shared::retry::Backoff;
 use tokio::time::{Instant, sleep_until};
@@ -156,16 +155,9 @@ impl<'d> Client<'d> {
 
     /// Whether it is to stop.
     fn look(&mut self) {
-        if self.stop.is_some() {
-            return;
+        if self.stop.is_none() {
+            self.stop = Stop::now(self.drive, &self.hold, || self.health.given_up());
         }
-        self.stop = match self.hold.wish() {
-            RunState::Running if self.drive.shutdown.is_cancelled() => {
-                Some(Stop::by(self.drive.settings.drain))
-            }
-            RunState::Running => self.health.given_up().map(Stop::Cannot),
-            _ => Some(Stop::Wished),
-        };
     }
 
     /// Begins a write where there is something to write, or time for it.
@@ -188,19 +180,8 @@ impl<'d> Client<'d> {
     }
 
     fn seen(&mut self) -> Seen {
-        let trouble = self.health.trouble().map(Trouble::to_string);
-        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let seen = Seen {
-            total: self.drive.total.get(),
-            concurrency: number(self.limits.concurrency()),
-            batch: number(self.limits.batch()),
-            per_second: self.unsaved.per_second(),
-            trouble: trouble
-                .or_else(|| self.limits.trouble())
-                .unwrap_or_default(),
-        };
-        self.drive.metrics.seen(&seen);
-        seen
+        let trouble = self.health.trouble();
+        self.drive.seen(&self.limits, &mut self.unsaved, trouble)
     }
 
     /// How it ends, once all that was on the wire is written down.
@@ -279,8 +260,7 @@ impl<'d> Client<'d> {
         } else {
             self.hold.due()
         };
-        let stop = self.stop.as_ref().and_then(Stop::overdue_at);
-        let stop = stop.filter(|at| *at > Instant::now()).unwrap_or(far);
+        let stop = self.stop.as_ref().and_then(Stop::due).unwrap_or(far);
         let mut due = write.min(stop);
         if self.stop.is_none() {
             let again = match &self.next {
