@@ -95,8 +95,10 @@ fn explain_postgres(place: String, error: sqlx::Error) -> StoreError {
         Some("42501") => StoreError::LacksRights { place, reason },
         Some("25006") => StoreError::Standby { place, reason },
         Some("53100") => StoreError::DiskFull { place },
-        // Too many connections, and a server that starts or stops.
-        Some("53300" | "57P01" | "57P02" | "57P03") => StoreError::Unreachable { place, reason },
+        // Too many connections, a server that starts or stops, and one that hung up: this process slept too long.
+        Some("53300" | "57P01" | "57P02" | "57P03" | "25P03") => {
+            StoreError::Unreachable { place, reason }
+        }
         // A time limit for locks or statements, and a fault of the server's disk.
         Some("55P03" | "57014" | "58030") => StoreError::Unserved { place, reason },
         // Insufficient resources.

@@ -31,6 +31,9 @@ const BY_KEY: [(&str, &str); 5] = [
     ("jit", "off"),
     ("plan_cache_mode", "force_custom_plan"),
 ];
+/// What a process that hangs in a transaction has locked is free again after so long: without it, nobody
+/// could take over what it had.
+const LET_GO_AFTER: (&str, &str) = ("idle_in_transaction_session_timeout", "10s");
 /// Any number, the same in every Stoker: makes processes that start together take turns.
 const MIGRATION_LOCK: i64 = 0x0053_544f_4b45_5201;
 
@@ -51,7 +54,10 @@ pub async fn open(
     let readers = (connections / 4).max(1);
     let writers = connections.saturating_sub(readers).max(1);
     Ok(Store {
-        write: pool(writers, connect.how.clone().options(BY_KEY)),
+        write: pool(
+            writers,
+            connect.how.clone().options(BY_KEY).options([LET_GO_AFTER]),
+        ),
         read: pool(readers, connect.how.clone()),
         clock,
         place: connect.place.clone(),

@@ -1,6 +1,7 @@
 //! What is PostgreSQL's alone: how it refuses, and the query that the seed prints.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bucket_scanner::ledger::{self, LedgerError, LedgerOptions, LedgerUrl, StartJob};
 use sqlx::postgres::{PgConnection, PgRow};
@@ -9,7 +10,7 @@ use stoker_proto::common::v1::Interaction;
 use stoker_proto::ledger::v1::{EntryOutcome, OutcomeKind, Unit};
 use stoker_shared::clock::SystemClock;
 use stoker_shared::retry::Retry;
-use stoker_shared::store::StoreError;
+use stoker_shared::store::{self, PostgresOptions, StoreError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -162,6 +163,32 @@ async fn tls_that_cannot_be_had_is_told() {
         text.contains(&port.to_string()) && text.contains("sslmode"),
         "{text}"
     );
+}
+
+/// A process that hangs in the middle of a transaction cannot be asked to end it; its connection stays.
+#[tokio::test]
+async fn what_a_hanging_process_has_locked_is_free_again() {
+    let database = Database::create().await;
+    let world = World::on(&database).await;
+    let job = world.start(&start()).await;
+    let options = PostgresOptions {
+        schema: "fhirbucket".to_owned(),
+        password: None,
+        connections: 2,
+    };
+    let connect = store::postgres::connect(&database.url, &options).unwrap();
+    let hanging = store::postgres::open(&connect, 2, Arc::new(SystemClock));
+    let hanging = hanging.await.unwrap();
+    let mut transaction = hanging.write.begin().await.unwrap();
+    let lock = sqlx::raw_sql("SELECT job_id FROM fhirbucket.jobs FOR UPDATE");
+    lock.execute(&mut *transaction).await.unwrap();
+    let cancelled = tokio::time::timeout(Duration::from_mins(1), world.ledger.cancel_job(job));
+    cancelled.await.expect("it is free again").unwrap();
+    let late = sqlx::raw_sql("SELECT 1").execute(&mut *transaction).await;
+    let late = connect
+        .place
+        .explain(StoreError::Database(late.unwrap_err()));
+    assert_eq!(late.retry(), Retry::After(None), "{late}");
 }
 
 async fn set(database: &Database, setting: &str) {

@@ -31,10 +31,11 @@ const PIECE: usize = 64 << 10;
 
 /// Every statement looks rows up by an index, whatever young statistics say; what is read whole costs so much by that
 /// account that PostgreSQL would compile it, which takes longer than reading. No lock is waited for longer than
-/// others of us hold one: who is in the way of longer is let go first.
+/// others of us hold one: who is in the way of longer is let go first. What a process that hangs has locked is free
+/// again after ten seconds: the FHIR server waits for those rows too.
 const SESSION: &str = "SET lock_timeout = '25ms'; SET plan_cache_mode = force_generic_plan; SET jit = off; \
     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
-    SET TIME ZONE 'UTC'; SET synchronous_commit = on;";
+    SET TIME ZONE 'UTC'; SET synchronous_commit = on; SET idle_in_transaction_session_timeout = '10s';";
 
 /// Citus: statements on many shards one after the other, as `spec/fhir-remote-index.md` §2 says.
 const CITUS: &str = "SET SESSION citus.multi_shard_modify_mode TO 'sequential'";
