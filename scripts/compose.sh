@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# docker compose for the stack in compose/, whichever version of it is there. Makes passwords and tokens that are missing.
+# usage: scripts/compose.sh up | down | COMPOSE ARGUMENT...
+#   up [ARGUMENT...]     starts the stack, waits until all of it is healthy, and says what next; `--scale loader-worker=3` and the like
+#   down [ARGUMENT...]   ends it; with --volumes also what it kept
+set -euo pipefail
+cd "$(dirname "$0")/../compose"
+
+secrets=(grpc-token stoker-password fhir-password fhir-user-password s3-secret-key
+  postgres-password replicator-password audit-password redis-password mongodb-password)
+patience_s=300
+
+setting() { # NAME: of the environment, else of .env
+  local given=${!1:-}
+  echo "${given:-$(sed -n "s/^$1=//p" .env)}"
+}
+
+make_secrets() {
+  local folder name
+  folder=$(setting STOKER_SECRETS)
+  mkdir -p "$folder"
+  # Containers read the files, as users that are strangers here; people of this machine do not come past the folder.
+  chmod 700 "$folder"
+  for name in "${secrets[@]}"; do
+    [ -s "$folder/$name" ] || (umask 022 && od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$folder/$name")
+  done
+}
+
+# The older compose heeds limits only when it is told to.
+compose() {
+  if docker compose version >/dev/null 2>&1; then
+    docker compose "$@"
+  else
+    docker-compose --compatibility "$@"
+  fi
+}
+
+# NAME and state of each container: healthy, running (when it has no health check), or what keeps it.
+states() {
+  compose ps -q | xargs -r docker inspect --format \
+    '{{index .Config.Labels "com.docker.compose.service"}} {{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}'
+}
+
+await_health() {
+  local waiting
+  while :; do
+    waiting=$(states | grep -vE ' (healthy|running)$' | sort -u || true)
+    [ -n "$waiting" ] || return 0
+    if [ "$SECONDS" -gt "$patience_s" ]; then
+      compose ps >&2
+      echo "compose: not healthy after $patience_s s: $(echo "$waiting" | tr '\n' ' '); see: scripts/compose.sh logs" >&2
+      exit 1
+    fi
+    sleep 1
+  done
+}
+
+up() {
+  make_secrets
+  docker image inspect "$(setting STOKER_IMAGE)" >/dev/null 2>&1 || {
+    echo "compose: there is no image $(setting STOKER_IMAGE); make it with: make images" >&2
+    exit 1
+  }
+  compose up -d "$@"
+  await_health
+  compose ps
+}
+
+case ${1:-} in
+up) up "${@:2}" ;;
+"") echo "usage: scripts/compose.sh up | down | COMPOSE ARGUMENT..." >&2 && exit 1 ;;
+*) make_secrets && compose "$@" ;;
+esac
