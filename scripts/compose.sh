@@ -35,9 +35,9 @@ compose() {
   fi
 }
 
-# NAME and state of each container: healthy, running (when it has no health check), or what keeps it.
+# Each container's service and state: healthy, running (when it has no health check), or what keeps it.
 states() {
-  compose ps -q | xargs -r docker inspect --format \
+  docker ps -aq --filter "label=com.docker.compose.project=$(setting COMPOSE_PROJECT_NAME)" | xargs -r docker inspect --format \
     '{{index .Config.Labels "com.docker.compose.service"}} {{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}'
 }
 
