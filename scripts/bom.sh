@@ -30,23 +30,27 @@ cargo metadata --locked --format-version 1 --filter-platform "$(rustc -vV | sed 
 jq --slurpfile checksums "$work/checksums.json" -f scripts/bom.jq "$work/metadata.json" >"$work/bom.json"
 jq '.bom' "$work/bom.json" >"$folder/stoker.cdx.json"
 
-# Below a crate's folder also those of the C code that it brings.
-licence_files() {
-  find "$1" -maxdepth 3 -type f \( -iname 'licen[sc]e*' -o -iname 'copying*' -o -iname 'notice*' -o -iname 'unlicense*' \) \
-    ! -name '*.rs' ! -name '*.py' | LC_ALL=C sort
-}
+# Below a crate's folder also those of the C code that it brings. Asked for together: there are some hundred crates.
+texts=(-iname 'licen[sc]e*' -o -iname 'copying*' -o -iname 'notice*' -o -iname 'unlicense*')
+mapfile -t crates < <(jq -r '.licences[].folder' "$work/bom.json")
+find "${crates[@]}" -maxdepth 3 -type f \( "${texts[@]}" \) ! -name '*.rs' ! -name '*.py' -print0 |
+  LC_ALL=C sort -z | xargs -0 sha256sum >"$work/sums"
 
 # Most are the same few texts: each is written once, below the names of all whose it is.
 mkdir "$work/texts" "$work/names"
-jq -r '.licences[] | [.name, .folder, .expression] | @tsv' "$work/bom.json" |
-  while IFS=$'\t' read -r name crate expression; do
-    echo "$name: $expression" >>"$work/list"
-    licence_files "$crate" | while read -r file; do
-      sum=$(sha256sum <"$file" | cut -c1-64)
-      [ -e "$work/texts/$sum" ] || cp "$file" "$work/texts/$sum"
-      echo "$name: ${file#"$crate"/}" >>"$work/names/$sum"
-    done
-  done
+jq -r '.licences[] | "\(.name): \(.expression)"' "$work/bom.json" >"$work/list"
+jq -r '.licences[] | [.folder, .name] | @tsv' "$work/bom.json" |
+  awk -F'\t' -v work="$work" '
+    NR == FNR { name[$1] = $2; next }
+    {
+      sum = substr($0, 1, 64); file = substr($0, 67); crate = file
+      while (!(crate in name) && sub("/[^/]*$", "", crate)) { }
+      print name[crate] ": " substr(file, length(crate) + 2) >>(work "/names/" sum)
+      if (!(sum in seen)) { seen[sum] = 1; print file "\t" work "/texts/" sum }
+      close(work "/names/" sum)
+    }' - "$work/sums" | while IFS=$'\t' read -r file text; do
+  cp "$file" "$text"
+done
 {
   printf 'stoker is licensed as LICENSE says. It is linked with these crates:\n\n'
   cat "$work/list"

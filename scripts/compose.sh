@@ -1,18 +1,23 @@
 #!/usr/bin/env bash
 # docker compose for the stack in compose/, whichever version of it is there. Makes passwords and tokens that are missing.
-# usage: scripts/compose.sh up | down | COMPOSE ARGUMENT...
+# usage: scripts/compose.sh up | down | swarm | COMPOSE ARGUMENT...
 #   up [ARGUMENT...]     starts the stack, waits until all of it is healthy, and says what next; `--scale loader-worker=3` and the like
 #   down [ARGUMENT...]   ends it; with --volumes also what it kept
+#   swarm                runs Stoker's services, without peers, on the swarm that this engine is a manager of; docker stack rm ends them
 set -euo pipefail
 cd "$(dirname "$0")/../compose"
 
 secrets=(grpc-token stoker-password fhir-password fhir-user-password s3-secret-key
-  postgres-password replicator-password audit-password redis-password mongodb-password)
+  postgres-password replicator-password audit-password redis-password mongodb-password grafana-password)
 patience_s=300
 
-setting() { # NAME: of the environment, else of .env
-  local given=${!1:-}
-  echo "${given:-$(sed -n "s/^$1=//p" .env)}"
+# setting NAME: of the environment, be it empty, else of .env.
+setting() {
+  if [ -n "${!1+given}" ]; then
+    echo "${!1}"
+  else
+    sed -n "s/^$1=//p" .env
+  fi
 }
 
 make_secrets() {
@@ -66,8 +71,19 @@ up() {
   compose ps
 }
 
+# Swarm's own command reads no .env.
+swarm() {
+  local name
+  make_secrets
+  for name in $(grep -oE '^[A-Z0-9_]+=' .env | tr -d =); do
+    export "$name=$(setting "$name")"
+  done
+  docker stack deploy -c compose.yaml "$COMPOSE_PROJECT_NAME"
+}
+
 case ${1:-} in
+swarm) swarm ;;
 up) up "${@:2}" ;;
-"") echo "usage: scripts/compose.sh up | down | COMPOSE ARGUMENT..." >&2 && exit 1 ;;
+"") echo "usage: scripts/compose.sh up | down | swarm | COMPOSE ARGUMENT..." >&2 && exit 1 ;;
 *) make_secrets && compose "$@" ;;
 esac

@@ -23,7 +23,7 @@ cp -R config "$work/$name/config"
 rm -rf "$folder"
 mkdir -p "$folder"
 # The same program gives the same archive, whoever packs it and when.
-tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -c "$name" | gzip -9n >"$folder/$name.tar.gz"
+tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -c "$name" | gzip -n >"$folder/$name.tar.gz"
 cp "$work/$name/stoker.cdx.json" "$folder/$name.cdx.json"
 (cd "$folder" && sha256sum -- * >SHA256SUMS)
 ls -l "$folder"
