@@ -180,6 +180,8 @@ pub struct Retried {
 pub struct UnitCounts {
     /// Waiting for a worker.
     pub open: u64,
+    /// Of these, the ones that a worker would be given now.
+    pub claimable: u64,
     /// With a worker.
     pub leased: u64,
     /// Set aside.
