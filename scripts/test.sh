@@ -37,6 +37,12 @@ tests/parts/kafka.sh install
 tests/parts/grpcurl.sh install
 eval "$(tests/parts/grpcurl.sh env)"
 
+# Put the manifests together, check them, test the alert rules, and ask what the dashboards ask.
+for part in kustomize kubernetes-validate prometheus; do
+  tests/parts/$part.sh install
+  eval "$(tests/parts/$part.sh env)"
+done
+
 # Young people have short records: the tests want all resource types, not many resources.
 eval "$(tests/parts/synthea.sh env)"
 tests/parts/synthea.sh install

@@ -13,6 +13,7 @@ mod breakup;
 mod cannot_run;
 mod commands;
 mod cos;
+mod dashboards;
 mod doctor;
 mod events;
 mod fhir_bucket;
