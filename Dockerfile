@@ -24,7 +24,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=6 CMD ["sto
 # From a folder that scripts/image-tree.sh filled.
 FROM runtime AS packed
 COPY --chown=10001:10001 data/ /var/lib/stoker/
-COPY root/ /
+COPY files/ /
 
 # The manifests alone: as long as they stay the same, so does the layer of dependencies below.
 FROM ${RUST_IMAGE} AS skeleton
@@ -41,8 +41,8 @@ COPY . .
 # Cargo goes by the time of a file, and the empty sources of the skeleton are younger than the real ones.
 RUN find . -name '*.rs' -exec touch {} + && cargo build --locked --release --bin stoker
 RUN scripts/image-tree.sh target/release/stoker /image \
-    && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /image/root/etc/ssl/certs/ca-certificates.crt
+    && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /image/files/etc/ssl/certs/ca-certificates.crt
 
 FROM runtime AS stoker
 COPY --from=build --chown=10001:10001 /image/data/ /var/lib/stoker/
-COPY --from=build /image/root/ /
+COPY --from=build /image/files/ /

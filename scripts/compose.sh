@@ -40,10 +40,10 @@ compose() {
   fi
 }
 
-# Each container's service and state: healthy, running (when it has no health check), or what keeps it.
+# Each container's service and state: healthy, running (when it has no health check), or what keeps it from that.
 states() {
   docker ps -aq --filter "label=com.docker.compose.project=$(setting COMPOSE_PROJECT_NAME)" | xargs -r docker inspect --format \
-    '{{index .Config.Labels "com.docker.compose.service"}} {{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}'
+    '{{index .Config.Labels "com.docker.compose.service"}} {{if gt .RestartCount 5}}ends-again-and-again{{else if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}'
 }
 
 await_health() {
@@ -51,9 +51,9 @@ await_health() {
   while :; do
     waiting=$(states | grep -vE ' (healthy|running)$' | sort -u || true)
     [ -n "$waiting" ] || return 0
-    if [ "$SECONDS" -gt "$patience_s" ]; then
+    if [ "$SECONDS" -gt "$patience_s" ] || grep -q 'ends-again' <<<"$waiting"; then
       compose ps >&2
-      echo "compose: not healthy after $patience_s s: $(echo "$waiting" | tr '\n' ' '); see: scripts/compose.sh logs" >&2
+      echo "compose: not healthy after $SECONDS s: $(echo "$waiting" | tr '\n' ' '); see: scripts/compose.sh logs" >&2
       exit 1
     fi
     sleep 1

@@ -19,5 +19,5 @@ label() { echo "--label=org.opencontainers.image.$1=$2"; }
 docker build --quiet --target packed --tag "$tag" --file Dockerfile ${BASE_IMAGE:+--build-arg "BASE_IMAGE=$BASE_IMAGE"} \
   "$(label title Stoker)" "$(label licenses Apache-2.0)" \
   "$(label version "$("$program" --version | cut -d' ' -f2)")" \
-  "$(label revision "$(git rev-parse HEAD 2>/dev/null || echo unknown)")" "$tree/image" >/dev/null
+  "$(label revision "$(git -c safe.directory='*' rev-parse HEAD 2>/dev/null || echo unknown)")" "$tree/image" >/dev/null
 echo "$tag"

@@ -17,7 +17,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 scripts/image-tree.sh "$program" "$work/image"
 mkdir "$work/$name"
-cp "$work/image/root/usr/local/bin/stoker" "$work/image/root/usr/share/doc/stoker/"* README.md "$work/$name/"
+cp "$work/image/files/usr/local/bin/stoker" "$work/image/files/usr/share/doc/stoker/"* README.md "$work/$name/"
 cp -R config "$work/$name/config"
 
 rm -rf "$folder"

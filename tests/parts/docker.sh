@@ -13,20 +13,10 @@ base=stoker-parts/base:latest
 
 install_() {
   is_root || fail "Docker's engine needs root"
-  if ! command -v dockerd >/dev/null || ! command -v docker-compose >/dev/null || ! command -v mmdebstrap >/dev/null; then
-    # Keeps the package from starting an engine of its own.
-    local policy=/usr/sbin/policy-rc.d
-    if [ ! -e "$policy" ]; then
-      trap 'rm -f /usr/sbin/policy-rc.d' EXIT
-      printf '#!/bin/sh\nexit 101\n' >"$policy"
-      chmod +x "$policy"
-    fi
-    need dockerd docker.io
-    need docker-compose docker-compose
-    need mmdebstrap mmdebstrap
+  # The engine wants iptables, even where it is told to leave the firewall alone: names of containers go through it.
+  if ! type -P dockerd docker-compose mmdebstrap iptables >/dev/null; then
+    install_servers docker.io docker-compose mmdebstrap iptables
   fi
-  # The engine wants it, even where it is told to leave the firewall alone: names of containers go through it.
-  need iptables iptables
 }
 
 running_() { [ -S "$socket" ] && docker version >/dev/null 2>&1; }

@@ -1,29 +1,21 @@
 #!/usr/bin/env bash
-# One image for the servers of compose/peers.yaml where none can be pulled: PostgreSQL, pgBouncer, Kafka, MinIO, Redis and nginx as they are
-# installed here, laid over the base image of docker.sh. It takes the place of the official ones: programs of the same names, with the
-# same users and folders.
+# One image for the servers of compose/ where none can be pulled: PostgreSQL, pgBouncer, Kafka, MinIO, Redis, nginx, Prometheus and
+# Alertmanager as they are installed here, laid over the base image of docker.sh. It takes the place of the official ones: programs of
+# the same names, with the same users and folders.
 # usage: peers.sh install|image|env      needs Debian or Ubuntu, and root; docker.sh, postgres.sh, kafka.sh and minio.sh installed before
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 eval "$("$here/docker.sh" env)"
 export DOCKER_HOST=$STOKER_TEST_DOCKER
-image=stoker-parts/peers:latest
+image=stoker-parts/peers:$(checksum "$0")
 commands=(bash sh cat chmod curl dirname env find grep id ls mkdir od printf rm sed sleep touch tr)
-servers=(pgbouncer redis-server redis-cli nginx)
+servers=(pgbouncer redis-server redis-cli nginx prometheus promtool prometheus-alertmanager amtool)
 
 install_() {
-  local policy=/usr/sbin/policy-rc.d
-  if [ ! -e "$policy" ]; then
-    # Keeps the packages from starting servers of their own.
-    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
-    chmod +x "$policy"
+  if ! type -P "${servers[@]}" curl >/dev/null; then
+    install_servers pgbouncer redis-server nginx-light prometheus prometheus-alertmanager curl
   fi
-  need pgbouncer pgbouncer
-  need redis-server redis-server
-  need nginx nginx-light
-  need curl curl
 }
 
 # with_libraries FILE...: programs at the paths they have here, and all libraries they need.
@@ -37,7 +29,10 @@ with_libraries() {
   done
 }
 
+# Made once for each content of this script.
 image_() {
+  ! docker image inspect "$image" >/dev/null 2>&1 || return 0
+  say "making $image"
   local jvm postgres kafka minio user
   minio=$("$here/minio.sh" env | cut -d= -f2)
   kafka=$STOKER_PARTS/kafka/jars
@@ -58,18 +53,21 @@ image_() {
   mkdir -p "$tree/usr/share/postgresql" "$tree/opt/kafka/bin" "$tree$jvm" "$tree/etc/nginx"
   cp -a "/usr/share/postgresql/${postgres##*/}" "$tree/usr/share/postgresql/"
   cp -a /usr/share/zoneinfo "$tree/usr/share/"
+  install -D -t "$tree/usr/share/prometheus/alertmanager" /usr/share/prometheus/alertmanager/*.tmpl
   cp -a "$kafka" "$tree/opt/kafka/libs"
   tar -C "$jvm" --exclude=./jmods --exclude=./lib/src.zip --exclude=./include --exclude=./man -hc . | tar -C "$tree$jvm" -x
   kafka_script kafka-storage.sh kafka.tools.StorageTool
   kafka_script kafka-server-start.sh kafka.Kafka
   ln -s "$jvm/bin/java" "$tree/usr/bin/java"
   ln -s usr/bin "$tree/bin"
+  ln -s prometheus-alertmanager "$tree/usr/bin/alertmanager"
 
-  mkdir -p "$tree"/{tmp,data,root} "$tree/var/lib/postgresql/data" "$tree/var/lib/kafka/data" "$tree/var/log/nginx" "$tree/var/lib/nginx"
+  mkdir -p "$tree"/{tmp,data,root,prometheus,alertmanager} "$tree/var/lib/postgresql/data" "$tree/var/lib/kafka/data" "$tree/var/log/nginx" "$tree/var/lib/nginx"
   printf 'root:x:0:0::/root:/bin/sh\npostgres:x:999:999::/var/lib/postgresql:/bin/sh\nnobody:x:65534:65534::/tmp:/bin/sh\n' >"$tree/etc/passwd"
   printf 'root:x:0:\npostgres:x:999:\nnogroup:x:65534:\n' >"$tree/etc/group"
   chmod 1777 "$tree/tmp"
   chown -R 999:999 "$tree/var/lib/postgresql"
+  chown nobody "$tree/prometheus"
   # Imported whole: a build would copy all of it twice.
   local base
   base=$(docker create "$STOKER_TEST_BASE_IMAGE" true)
