@@ -14,6 +14,7 @@ mod cannot_run;
 mod commands;
 mod cos;
 mod dashboards;
+mod docker;
 mod doctor;
 mod events;
 mod fhir_bucket;

@@ -3,6 +3,7 @@
 pub mod certificates;
 pub mod cos;
 pub mod dashboards;
+pub mod docker;
 pub mod fhir;
 pub mod fhir_database;
 pub mod gate;

@@ -1,0 +1,6 @@
+//! What is delivered, on a real Docker engine: the image, the stack of `compose/`.
+
+mod image;
+mod packing;
+mod stack;
+mod stack_user;
