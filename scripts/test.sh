@@ -24,6 +24,10 @@ if ! tests/parts/postgres.sh running; then
   tests/parts/postgres.sh start
 fi
 eval "$(tests/parts/postgres.sh env)"
+tests/parts/postgres14.sh install
+eval "$(tests/parts/postgres14.sh env)"
+tests/parts/pgbouncer.sh install
+eval "$(tests/parts/pgbouncer.sh env)"
 
 # The tests start HAPI FHIR themselves, each on an empty database.
 tests/parts/hapi-fhir.sh install
@@ -36,6 +40,10 @@ tests/parts/kafka.sh install
 # Asks the services' gRPC as people do.
 tests/parts/grpcurl.sh install
 eval "$(tests/parts/grpcurl.sh env)"
+
+# Tests the alert rules.
+tests/parts/prometheus.sh install
+eval "$(tests/parts/prometheus.sh env)"
 
 # Young people have short records: the tests want all resource types, not many resources.
 eval "$(tests/parts/synthea.sh env)"

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use stoker_proto::backup::v1::RunState;
 use stoker_sandbox::{Sandbox, SandboxConfig};
 use stoker_tests::fhir_database::{FhirDatabase, SchemaType};
 use stoker_tests::kafka::Kafka;
@@ -12,6 +13,8 @@ use stoker_tests::remote_index::{INSTANCE, create_topic};
 use stoker_tests::services::{Service, of_folder, until_done};
 use stoker_tests::stoker::Stoker;
 use stoker_tests::{parts, repository};
+
+use crate::backup_seen::Backups;
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -108,6 +111,16 @@ async fn reindexing(brokers: String) -> Service {
     service
 }
 
+/// A backup-agent that has made a backup and proven it.
+async fn backing_up(brokers: String) -> Backups {
+    let mut backups = Backups::start(&[brokers]).await;
+    until(&backups.agent, "stoker_events_hearing 1").await;
+    assert_eq!(backups.back_up().await, RunState::Done);
+    let proven = "stoker_backup_recovery_seconds{source=\"fhir\"}";
+    until(&backups.agent, proven).await;
+    backups
+}
+
 /// A remote-indexer that holds partitions.
 async fn indexing(kafka: &Kafka) -> Service {
     let database = FhirDatabase::fresh(SchemaType::Plain).await.unwrap();
@@ -146,16 +159,18 @@ async fn every_metric_is_documented_and_every_documented_one_is_there() {
     let url = format!("ledger.url={}", scanner.url());
     let worker = Service::start("loader-worker", &[url, brokers.clone()]).unwrap();
     load_something(&scanner, &worker).await;
-    let driver = reindexing(brokers).await;
+    let driver = reindexing(brokers.clone()).await;
+    let backups = backing_up(brokers).await;
 
     let tables = documented();
     let headings: Vec<_> = tables.keys().map(String::as_str).collect();
-    let events = "Events, of bucket-scanner, loader-worker and reindex-driver";
+    let events = "Events, of bucket-scanner, loader-worker, reindex-driver and backup-agent";
     let indexer = "remote-indexer";
     assert_eq!(
         headings,
         [
             events,
+            "backup-agent",
             "bucket-scanner",
             "loader-worker",
             "reindex-driver",
@@ -166,6 +181,7 @@ async fn every_metric_is_documented_and_every_documented_one_is_there() {
         ("bucket-scanner", &scanner),
         ("loader-worker", &worker),
         ("reindex-driver", &driver),
+        ("backup-agent", &backups.agent),
     ] {
         let mut expected = tables[name].clone();
         expected.extend(tables[events].clone());

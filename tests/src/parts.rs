@@ -59,8 +59,12 @@ pub fn synthea() -> PathBuf {
     required("STOKER_TEST_SYNTHEA").into()
 }
 
+/// The value of a variable that `make test` sets for a part of its own.
+///
+/// # Panics
+/// When it is not set.
 #[expect(clippy::panic, reason = "a test without its part has failed")]
-pub(crate) fn required(variable: &str) -> String {
+pub fn required(variable: &str) -> String {
     match env::var(variable) {
         Ok(value) if !value.is_empty() => value,
         _ => panic!(
