@@ -31,7 +31,7 @@ pub(super) struct RestoreArgs {
     /// Where a tablespace goes, by its oid or its old folder; may be repeated [default: where it was]
     #[arg(long, value_name = "OID|OLD=NEW", value_parser = mapping)]
     tablespace: Vec<(String, PathBuf)>,
-    /// Who is to own the files: postgres, 1001, or 1001:1001; takes root [default: whoever runs this]
+    /// Who is to own the files: postgres, 1001, or 1001:1001; takes root [default: whoever runs this; postgres for root]
     #[arg(long, value_name = "USER[:GROUP]", value_parser = User::parse)]
     owner: Option<User>,
     /// A folder whose content is copied over the data folder's, such as Bitnami's conf

@@ -43,7 +43,8 @@ pub struct Order {
     pub into: PathBuf,
     /// Where tablespaces go.
     pub tablespaces: Places,
-    /// Who is to own the files; none means whom this process runs as. Another than oneself takes root.
+    /// Who is to own the files; none means whom this process runs as and, where that is root, `postgres` if there is
+    /// such a user: no server runs as root. Another than oneself takes root.
     pub owner: Option<User>,
     /// A folder whose content is copied over the data folder's, such as Bitnami's `conf`.
     pub conf: Option<PathBuf>,
@@ -122,6 +123,12 @@ pub async fn restore(
     order: &Order,
     progress: &watch::Sender<Progress>,
 ) -> Result<Restored, RestoreError> {
+    let order = &Order {
+        owner: order
+            .owner
+            .or_else(|| User::for_server(None).ok().flatten()),
+        ..order.clone()
+    };
     let backup = repository.manifest(&order.backup).await?;
     let parts = Parts::of(&backup)?;
     progress.send_modify(|now| now.of = parts.archives().map(|(_, part)| part.bytes).sum());

@@ -165,7 +165,9 @@ impl Store for Postgres {
         });
         let (read, heard) = watch::channel(0);
         let reading = postgres::verify(repository, backup, how_much, &read);
-        let verified = passed_on(seen, heard, |read| of_reading(*read), reading).await;
+        let total = sample_percent.is_none().then(|| backup.stored_bytes());
+        let show = |read: &u64| of_reading(*read, total);
+        let verified = passed_on(seen, heard, show, reading).await;
         verified.map_err(|e| of_backup_read(&e))
     }
 

@@ -10,7 +10,7 @@ use crate::restore::{self, Step};
 pub(crate) async fn passed_on<P, T>(
     seen: &watch::Sender<Seen>,
     mut heard: watch::Receiver<P>,
-    show: fn(&P) -> Seen,
+    show: impl Fn(&P) -> Seen,
     work: impl Future<Output = T>,
 ) -> T {
     tokio::pin!(work);
@@ -42,12 +42,12 @@ pub(super) fn of_backup(progress: &postgres::Progress) -> Seen {
     }
 }
 
-/// Of a backup that is read back: stored bytes.
-pub(super) fn of_reading(bytes: u64) -> Seen {
+/// Of a backup that is read back: stored bytes, and how many will be, where that is known.
+pub(super) fn of_reading(bytes: u64, total_bytes: Option<u64>) -> Seen {
     Seen {
         phase: "reading it back".to_owned(),
         bytes,
-        total_bytes: None,
+        total_bytes,
     }
 }
 

@@ -194,6 +194,21 @@ fn sum_all(mut coming: mpsc::Receiver<Bytes>) -> (u64, Sha256) {
 }
 
 impl FolderPart {
+    /// Gives both threads more bytes; whether that which writes took them. There is room in both before either gets
+    /// any: dropped in between, neither has bytes that the other has not.
+    async fn hand_over(&self, bytes: Bytes) -> bool {
+        let (to_sum, to_write) = tokio::join!(self.to_sum.reserve(), self.to_write.reserve());
+        let Ok(to_write) = to_write else {
+            return false;
+        };
+        // The thread that sums ends early only where it panics, which `finish` tells.
+        if let Ok(to_sum) = to_sum {
+            to_sum.send(bytes.clone());
+        }
+        to_write.send(bytes);
+        true
+    }
+
     /// What the thread that writes hands back; what failed once has failed for good.
     async fn file(&mut self) -> io::Result<DirectFile> {
         match self.writing.take() {
@@ -206,9 +221,7 @@ impl FolderPart {
 #[async_trait]
 impl PartWriter for FolderPart {
     async fn write(&mut self, bytes: Bytes) -> Result<(), RepositoryError> {
-        // The thread that sums ends early only where it panics, which `finish` tells.
-        let _ = self.to_sum.send(bytes.clone()).await;
-        if self.to_write.send(bytes).await.is_ok() {
+        if self.hand_over(bytes).await {
             return Ok(());
         }
         let ended = self.file().await;
