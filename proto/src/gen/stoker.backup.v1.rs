@@ -63,7 +63,7 @@ pub struct Backup {
     /// The source, as the configuration names it.
     #[prost(string, tag = "4")]
     pub source: ::prost::alloc::string::String,
-    /// What made it: `native`, `pg_basebackup`, `pgbackrest`, `import`.
+    /// What made it: `native`, `pg_basebackup`, `import`.
     #[prost(string, tag = "5")]
     pub engine: ::prost::alloc::string::String,
     /// When it was begun.
@@ -180,7 +180,7 @@ pub struct Source {
     /// The repository.
     #[prost(string, tag = "4")]
     pub place: ::prost::alloc::string::String,
-    /// `native`, `pg_basebackup` or `pgbackrest`.
+    /// `native` or `pg_basebackup`.
     #[prost(string, tag = "5")]
     pub engine: ::prost::alloc::string::String,
     /// When backups are made; empty where only a person has them made.
@@ -945,7 +945,8 @@ pub mod backup_service_client {
                 .insert(GrpcMethod::new("stoker.backup.v1.BackupService", "WatchRun"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Has a run of this agent end; what it has written so far is taken away. Fails with NOT_FOUND, with
+        /// Has a run of this agent end; what it has written into a repository so far is taken away. A folder that it was
+        /// restoring into starts no server, and the same restore begun again clears it. Fails with NOT_FOUND, with
         /// FAILED_PRECONDITION where it is over or another agent's.
         pub async fn cancel_run(
             &mut self,
@@ -1080,7 +1081,8 @@ pub mod backup_service_server {
             &self,
             request: tonic::Request<super::WatchRunRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchRunStream>, tonic::Status>;
-        /// Has a run of this agent end; what it has written so far is taken away. Fails with NOT_FOUND, with
+        /// Has a run of this agent end; what it has written into a repository so far is taken away. A folder that it was
+        /// restoring into starts no server, and the same restore begun again clears it. Fails with NOT_FOUND, with
         /// FAILED_PRECONDITION where it is over or another agent's.
         async fn cancel_run(
             &self,
