@@ -24,6 +24,10 @@ if ! tests/parts/postgres.sh running; then
   tests/parts/postgres.sh start
 fi
 eval "$(tests/parts/postgres.sh env)"
+tests/parts/postgres14.sh install
+eval "$(tests/parts/postgres14.sh env)"
+tests/parts/pgbouncer.sh install
+eval "$(tests/parts/pgbouncer.sh env)"
 
 # The tests start HAPI FHIR themselves, each on an empty database.
 tests/parts/hapi-fhir.sh install

@@ -46,7 +46,7 @@ pub fn ensure_room(folder: &Path, bytes: u64) -> anyhow::Result<()> {
 }
 
 /// Every line of the sample, each cut in two where its id ends.
-fn sample_lines() -> anyhow::Result<Vec<(String, String)>> {
+pub(crate) fn sample_lines() -> anyhow::Result<Vec<(String, String)>> {
     let mut lines = Vec::new();
     for entry in fs::read_dir(repository().join("sample/ndjson"))? {
         let decoder = zstd::Decoder::new(File::open(entry?.path())?)?;

@@ -48,5 +48,13 @@ pub mod reindex {
     }
 }
 
+/// `stoker.backup.v1`: backups, and what is done to them.
+pub mod backup {
+    /// Version 1.
+    pub mod v1 {
+        include!("gen/stoker.backup.v1.rs");
+    }
+}
+
 /// All contracts as an encoded `google.protobuf.FileDescriptorSet`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 7] = [
     "stoker/common/v1/common.proto",
     "stoker/ledger/v1/work.proto",
     "stoker/ledger/v1/jobs.proto",
     "stoker/events/v1/events.proto",
     "stoker/index/v1/index.proto",
     "stoker/reindex/v1/reindex.proto",
+    "stoker/backup/v1/backup.proto",
 ];
 
 fn root() -> PathBuf {

@@ -48,6 +48,11 @@ impl ManualClock {
         let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
         self.0.fetch_add(micros, Ordering::SeqCst);
     }
+
+    /// Sets it, back as well as forward.
+    pub fn set(&self, now: DateTime<Utc>) {
+        self.0.store(now.timestamp_micros(), Ordering::SeqCst);
+    }
 }
 
 impl Clock for ManualClock {
@@ -70,6 +75,8 @@ mod tests {
         assert_eq!(clock.now(), DateTime::UNIX_EPOCH);
         clock.advance(Duration::from_millis(1500));
         assert_eq!(clock.now().timestamp_millis(), 1500);
+        clock.set(DateTime::UNIX_EPOCH);
+        assert_eq!(clock.now(), DateTime::UNIX_EPOCH);
     }
 
     #[test]

@@ -33,6 +33,12 @@ pub fn is_gone(name: &str) -> bool {
     is_here && !begun.is_empty() && started(pid).as_deref() != Some(begun)
 }
 
+/// Whether the process is one of those that can be seen from here, so that [`is_gone`] tells for certain.
+pub fn is_here(name: &str) -> bool {
+    let there = name.split(' ').nth(1);
+    there.is_some() && there == world().as_deref()
+}
+
 /// The kernel's boot and the namespace in which processes have their numbers.
 fn world() -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
@@ -61,6 +67,7 @@ mod tests {
     fn who_runs_is_there_and_who_has_ended_is_gone() {
         let own = own();
         assert!(!is_gone(&own), "{own}");
+        assert!(is_here(&own), "{own}");
         assert!(shown(&own).ends_with(&format!(":{}", std::process::id())));
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let parts: Vec<&str> = own.split(' ').collect();
@@ -75,6 +82,7 @@ mod tests {
         let elsewhere = format!("host:{} elsewhere {begun}", child.id());
         for unknown in [&elsewhere, "", "host:1", "host", "host:x y z", "host:7  "] {
             assert!(!is_gone(unknown), "nothing is known of {unknown:?}");
+            assert!(!is_here(unknown), "{unknown:?}");
         }
     }
 }

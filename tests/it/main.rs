@@ -7,6 +7,8 @@
 
 mod again;
 mod arrows;
+mod backup_cli;
+mod backup_seen;
 mod begun;
 mod bisect;
 mod breakup;

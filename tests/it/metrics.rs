@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use stoker_proto::backup::v1::RunState;
 use stoker_sandbox::{Sandbox, SandboxConfig};
 use stoker_tests::fhir_database::{FhirDatabase, SchemaType};
 use stoker_tests::kafka::Kafka;
@@ -12,6 +13,8 @@ use stoker_tests::remote_index::{INSTANCE, create_topic};
 use stoker_tests::services::{Service, of_folder, until_done};
 use stoker_tests::stoker::Stoker;
 use stoker_tests::{parts, repository};
+
+use crate::backup_seen::Backups;
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -108,6 +111,16 @@ async fn reindexing(brokers: String) -> Service {
     service
 }
 
+/// A backup-agent that has made a backup and proven it.
+async fn backing_up(brokers: String) -> Backups {
+    let mut backups = Backups::start(&[brokers]).await;
+    until(&backups.agent, "stoker_events_hearing 1").await;
+    assert_eq!(backups.back_up().await, RunState::Done);
+    let proven = "stoker_backup_recovery_seconds{source=\"fhir\"}";
+    until(&backups.agent, proven).await;
+    backups
+}
+
 /// A remote-indexer that holds partitions.
 async fn indexing(kafka: &Kafka) -> Service {
     let database = FhirDatabase::fresh(SchemaType::Plain).await.unwrap();
@@ -141,6 +154,7 @@ pub(crate) struct Running {
     worker: Service,
     driver: Service,
     indexer: Service,
+    backups: Backups,
     _kafka: Kafka,
 }
 
@@ -155,7 +169,8 @@ impl Running {
         let worker = Service::start("loader-worker", &[url, brokers.clone()]).unwrap();
         load_something(&scanner, &worker).await;
         Self {
-            driver: reindexing(brokers).await,
+            driver: reindexing(brokers.clone()).await,
+            backups: backing_up(brokers).await,
             indexer: indexing(&kafka).await,
             scanner,
             worker,
@@ -164,12 +179,13 @@ impl Running {
     }
 
     /// By name.
-    pub(crate) fn services(&self) -> [(&'static str, &Service); 4] {
+    pub(crate) fn services(&self) -> [(&'static str, &Service); 5] {
         [
             ("bucket-scanner", &self.scanner),
             ("loader-worker", &self.worker),
             ("reindex-driver", &self.driver),
             ("remote-indexer", &self.indexer),
+            ("backup-agent", &self.backups.agent),
         ]
     }
 }

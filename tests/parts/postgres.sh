@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # PostgreSQL for tests, the newest installed, on 127.0.0.1:15432. Every start makes an empty server: nothing in it is kept.
+# STOKER_POSTGRES_BIN names a folder of other programs than those installed.
 # With STOKER_POSTGRES_TLS=FOLDER it can be asked for TLS, with FOLDER/server.crt and FOLDER/server.key; remove stops it and deletes it.
 # usage: postgres.sh install|start|stop|remove|running|env      needs Debian or Ubuntu, and root or sudo to install
 set -euo pipefail
@@ -31,7 +32,7 @@ newest_bin() {
     fi
   done < <(find /usr/lib/postgresql -mindepth 1 -maxdepth 1 -name '[1-9][0-9]' -printf '%f\n' 2>/dev/null | sort -rn)
 }
-bin=$(newest_bin)
+bin=${STOKER_POSTGRES_BIN:-$(newest_bin)}
 
 install_() {
   [ -z "$bin" ] || return 0

@@ -1,5 +1,6 @@
 //! A MinIO server of a test's own: a real S3 service that can be killed and started again.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -55,6 +56,35 @@ impl Minio {
             let _ = process.kill();
             let _ = process.wait();
         }
+    }
+
+    /// Sends it a signal, such as `STOP`.
+    pub fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let process = self.process.as_ref().context("MinIO does not run")?;
+        let sent = Command::new("kill")
+            .args([format!("-{signal}"), process.id().to_string()])
+            .status()?;
+        if !sent.success() {
+            bail!("MinIO does not run any more");
+        }
+        Ok(())
+    }
+
+    /// Files of uploads that are neither complete nor aborted, as its disk tells: it lists none without a key.
+    pub fn uploads(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.folder.path().join("data/.minio.sys/multipart")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten() {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    found.push(path);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Starts it again with what it held, on the same port.

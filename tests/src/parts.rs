@@ -59,7 +59,7 @@ pub fn synthea() -> PathBuf {
     required("STOKER_TEST_SYNTHEA").into()
 }
 
-/// What a variable says, such as the program of a part.
+/// The value of a variable that `make test` sets for a part of its own.
 ///
 /// # Panics
 /// When it is not set.

@@ -61,6 +61,7 @@ pub fn run(args: &ConfigArgs, global: &Global, output: &Output) -> anyhow::Resul
         global,
         "remote-indexer",
     ));
+    read(section::<backup_agent::Config>(global, "backup-agent"));
     if !faults.is_empty() {
         // A fault of the file as a whole is found once for each section.
         faults.dedup();

@@ -37,6 +37,8 @@ pub(super) enum Service {
     ReindexDriver,
     /// Indexes what a FHIR server sends over Kafka: gRPC on 7704, health and metrics on 7804
     RemoteIndexer,
+    /// Backs up databases, proves and retires backups: gRPC on 7705, health and metrics on 7805
+    BackupAgent,
 }
 
 impl Service {
@@ -59,6 +61,7 @@ impl Service {
             Self::LoaderWorker => config::load::<loader_worker::Config>(&load)?.service,
             Self::ReindexDriver => config::load::<reindex_driver::Config>(&load)?.service,
             Self::RemoteIndexer => config::load::<Draft>(&load)?.0.service,
+            Self::BackupAgent => config::load::<backup_agent::Config>(&load)?.service,
         })
     }
 }
@@ -67,7 +70,8 @@ const EXAMPLES: &str = "Examples:
   stoker serve bucket-scanner --config stoker.yaml
   stoker serve loader-worker --set ledger.url=http://scanner:7701
   stoker serve reindex-driver --set runs.url=postgres://stoker@db/stoker
-  stoker serve remote-indexer --config remote-indexer.yaml";
+  stoker serve remote-indexer --config remote-indexer.yaml
+  stoker serve backup-agent --config backup-agent.yaml";
 
 /// Runs the command.
 pub async fn run(args: ServeArgs, global: &Global) -> anyhow::Result<ExitCode> {
@@ -88,6 +92,10 @@ pub async fn run(args: ServeArgs, global: &Global) -> anyhow::Result<ExitCode> {
         Service::ReindexDriver => {
             let name = "reindex-driver";
             Box::pin(run_one(name, &load(name), global, reindex_driver::run)).await?;
+        }
+        Service::BackupAgent => {
+            let name = "backup-agent";
+            Box::pin(run_one(name, &load(name), global, backup_agent::run)).await?;
         }
         Service::RemoteIndexer => remote_indexer(&load("remote-indexer"), global).await?,
     }
@@ -124,7 +132,7 @@ where
 
 /// More of Stoker itself, not of the libraries it is made of.
 const OWN_DEBUG: &str = "info,bucket_scanner=debug,loader_worker=debug,reindex_driver=debug,remote_indexer=debug,\
-                         stoker_shared=debug";
+                         backup_agent=debug,stoker_shared=debug";
 
 /// The flags laid over what is configured.
 pub(super) fn logs(configured: &TelemetryConfig, global: &Global) -> TelemetryConfig {

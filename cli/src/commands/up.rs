@@ -16,8 +16,8 @@ use stoker_shared::service::{self, Context, ServiceConfig, ServiceError};
 use stoker_shared::telemetry;
 use tokio_util::sync::CancellationToken;
 
-use super::reindex;
 use super::serve::logs;
+use super::{backup, reindex};
 use crate::Global;
 use crate::embedded::LedgerArgs;
 
@@ -25,8 +25,8 @@ use crate::embedded::LedgerArgs;
 ///
 /// The bucket-scanner (gRPC on 7701, health and metrics on 7801), a loader-worker (7702, 7802) and a reindex-driver
 /// (7703, 7803), configured as they are by themselves; without a ledger or a store of runs configured they use the
-/// user's own. A remote-indexer (7704, 7804) too, where its brokers, database and instance are configured. Stop it
-/// with Ctrl-C.
+/// user's own. A remote-indexer (7704, 7804) too, where its brokers, database and instance are configured, and a
+/// backup-agent (7705, 7805), where a repository or a source is. Stop it with Ctrl-C.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct UpArgs {
@@ -56,6 +56,7 @@ pub async fn run(args: UpArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let worker: loader_worker::Config = config::load(&section("loader-worker"))?;
     let mut driver: reindex_driver::Config = config::load(&section("reindex-driver"))?;
     let indexer = indexer(&section("remote-indexer"))?;
+    let agent = agent(&section("backup-agent"))?;
     scanner.ledger = Some(args.ledger.url_or(&scanner)?);
     reindex::keep_runs(&mut driver)?;
     let telemetry = telemetry::init(&logs(&scanner.service.telemetry, global), "stoker")?;
@@ -67,21 +68,18 @@ pub async fn run(args: UpArgs, global: &Global) -> anyhow::Result<ExitCode> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "stoker up");
     let stop = CancellationToken::new();
     let mut signals = service::signals().context("signals cannot be received; try again")?;
-    let scanning = one(&stop, scanner, bucket_scanner::run);
-    let working = one(&stop, worker, loader_worker::run);
-    let reindexing = one(&stop, driver, reindex_driver::run);
-    let indexing = async {
-        match indexer {
-            Some(config) => one(&stop, config, remote_indexer::run).await,
-            None => Ok(()),
-        }
-    };
+    let scanning = one(&stop, Some(scanner), bucket_scanner::run);
+    let working = one(&stop, Some(worker), loader_worker::run);
+    let reindexing = one(&stop, Some(driver), reindex_driver::run);
+    let indexing = one(&stop, indexer, remote_indexer::run);
+    let backing_up = one(&stop, agent, backup_agent::run);
     let all = async {
         tokio::join!(
             Box::pin(scanning),
             Box::pin(working),
             Box::pin(reindexing),
-            Box::pin(indexing)
+            Box::pin(indexing),
+            Box::pin(backing_up)
         )
     };
     let ended = tokio::select! {
@@ -90,11 +88,13 @@ pub async fn run(args: UpArgs, global: &Global) -> anyhow::Result<ExitCode> {
     };
     drop(sandbox);
     telemetry.shutdown();
-    let (listing, loading, reindexing, indexing) = ended.ok_or(ServiceError::Impatient)?;
+    let (listing, loading, reindexing, indexing, backing_up) =
+        ended.ok_or(ServiceError::Impatient)?;
     listing.context("bucket-scanner")?;
     loading.context("loader-worker")?;
     reindexing.context("reindex-driver")?;
     indexing.context("remote-indexer")?;
+    backing_up.context("backup-agent")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -105,6 +105,16 @@ fn indexer(load: &Load) -> Result<Option<remote_indexer::Config>, ConfigFaults> 
         return Ok(None);
     }
     config::load(load).map(Some)
+}
+
+/// None where nothing is backed up.
+fn agent(load: &Load) -> anyhow::Result<Option<backup_agent::Config>> {
+    let mut config: backup_agent::Config = config::load(load)?;
+    if config.is_blank() {
+        return Ok(None);
+    }
+    backup::keep_catalog(&mut config)?;
+    Ok(Some(config))
 }
 
 /// Has everything stop at the first signal; ends at the second.
@@ -124,10 +134,10 @@ async fn start_sandbox() -> anyhow::Result<Sandbox> {
     Ok(sandbox)
 }
 
-/// Runs one service. However it ends, the others are told to stop: half a system is none.
+/// Runs one service, where it is configured. However it ends, the others are told to stop: half a system is none.
 async fn one<C, F, Fut, E>(
     stop: &CancellationToken,
-    config: C,
+    config: Option<C>,
     service: F,
 ) -> Result<(), ServiceError>
 where
@@ -136,6 +146,9 @@ where
     Fut: Future<Output = Result<(), E>>,
     E: Display,
 {
+    let Some(config) = config else {
+        return Ok(());
+    };
     let _stop_others = stop.clone().drop_guard();
     // Each has a readiness and metrics of its own, on its own port.
     let context = Context {

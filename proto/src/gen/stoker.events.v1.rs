@@ -15,7 +15,7 @@ pub struct Event {
     #[prost(string, tag = "4")]
     pub instance: ::prost::alloc::string::String,
     /// What happened.
-    #[prost(oneof = "event::Kind", tags = "10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(oneof = "event::Kind", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18")]
     pub kind: ::core::option::Option<event::Kind>,
 }
 /// Nested message and enum types in `Event`.
@@ -47,6 +47,9 @@ pub mod event {
         /// A reindexing was started, taken up again, paused, resumed, or ended.
         #[prost(message, tag = "17")]
         ReindexChanged(super::ReindexChanged),
+        /// A backup, its verification, its restore for proof, or the like began or ended.
+        #[prost(message, tag = "18")]
+        BackupChanged(super::BackupChanged),
     }
 }
 /// An object, without its content.
@@ -165,4 +168,26 @@ pub struct ReindexChanged {
     /// Resources given up so far.
     #[prost(uint64, tag = "4")]
     pub failed: u64,
+}
+/// See Event. Keyed by `backup/` and the source.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupChanged {
+    /// Which run.
+    #[prost(int64, tag = "1")]
+    pub run_id: i64,
+    /// The source, as the configuration names it.
+    #[prost(string, tag = "2")]
+    pub source: ::prost::alloc::string::String,
+    /// What the run does: a value of stoker.backup.v1.Task by name.
+    #[prost(string, tag = "3")]
+    pub task: ::prost::alloc::string::String,
+    /// How it stands: a value of stoker.backup.v1.RunState by name.
+    #[prost(string, tag = "4")]
+    pub state: ::prost::alloc::string::String,
+    /// The backup.
+    #[prost(string, tag = "5")]
+    pub backup: ::prost::alloc::string::String,
+    /// Its stored bytes; 0 where they are not known.
+    #[prost(uint64, tag = "6")]
+    pub bytes: u64,
 }

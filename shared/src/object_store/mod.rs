@@ -16,7 +16,7 @@ mod folder;
 mod s3;
 
 pub use folder::{Folder, LOCAL_BUCKET, host_name};
-pub use s3::{Bucket, S3Config, S3ConfigError};
+pub use s3::{Bucket, OnlyIf, S3Config, S3ConfigError};
 
 /// One object as a listing or a look at it shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -311,6 +311,17 @@ impl Stores {
             prefix.push('/');
         }
         Ok(Place { store, prefix })
+    }
+
+    /// Opens `s3://bucket/prefix` with all that S3 has: what lies below `prefix/`. Does no I/O.
+    pub fn bucket(&self, uri: &str) -> Result<Bucket, StoreError> {
+        let found = uri.strip_prefix("s3://").and_then(|rest| {
+            let rest = rest.trim_end_matches('/');
+            Bucket::parse(&self.s3, &format!("{rest}/"))
+        });
+        found.ok_or_else(|| StoreError::Unsupported {
+            uri: uri.to_owned(),
+        })
     }
 
     /// Opens the store a source lies in. Does no I/O.

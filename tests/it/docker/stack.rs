@@ -175,7 +175,7 @@ fn the_replica_survives_a_restart(stack: &Stack) {
         )
     };
     let until = |n: &str| {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while followed().ok().as_deref() != Some(n) {
             assert!(Instant::now() < deadline, "{:?}, not {n}", followed());
             std::thread::sleep(Duration::from_millis(300));

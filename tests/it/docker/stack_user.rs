@@ -139,11 +139,15 @@ impl Stack {
 }
 
 impl Drop for Stack {
+    #[expect(
+        clippy::print_stderr,
+        reason = "what the services said explains why a test failed"
+    )]
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            if let Ok(logs) = self.compose(&["logs", "--no-color", "--tail=15"]) {
-                eprintln!("{logs}");
-            }
+        if std::thread::panicking()
+            && let Ok(logs) = self.compose(&["logs", "--no-color", "--tail=15"])
+        {
+            eprintln!("{logs}");
         }
         let down = self.compose(&["down", "--volumes", "--timeout=5"]);
         if !std::thread::panicking() {

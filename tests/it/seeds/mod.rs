@@ -141,13 +141,7 @@ fn is_run_elsewhere(piece: &Piece) -> bool {
     if module.is_empty() {
         return false;
     }
-    // Without a folder it is one of these tests.
-    let path = if module.contains('/') {
-        format!("tests/{module}.rs")
-    } else {
-        format!("tests/it/{module}.rs")
-    };
-    let path = repository::root().join(path);
+    let path = repository::root().join(format!("tests/it/{module}.rs"));
     let test = fs::read_to_string(path).unwrap();
     assert!(
         test.contains(piece.get("file")),

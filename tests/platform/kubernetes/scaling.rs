@@ -29,7 +29,7 @@ fn served(built: &Built) -> BTreeMap<String, String> {
 fn every_autoscaler_reads_metrics_that_are_served() {
     let mut read = BTreeSet::new();
     for overlay in overlays() {
-        let served = served(&overlay);
+        let served = served(overlay);
         for scaler in overlay
             .objects
             .iter()

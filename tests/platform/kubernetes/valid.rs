@@ -23,7 +23,8 @@ fn every_overlay_is_valid() {
     let distinct: BTreeSet<String> = checked.map(Value::to_string).collect();
     let folder = tempfile::tempdir().unwrap();
     // JSON is YAML.
-    let text = Vec::from_iter(distinct.iter().map(String::as_str)).join("\n---\n");
+    let texts: Vec<_> = distinct.iter().map(String::as_str).collect();
+    let text = texts.join("\n---\n");
     fs::write(folder.path().join("built.yaml"), text).unwrap();
     for version in VERSIONS {
         let (succeeded, report) = validate(version, folder.path());

@@ -1,6 +1,7 @@
 //! Alert rules: promtool has them fire and not fire.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::{env, fs};
 
 use stoker_tests::{repository, yaml};
@@ -90,7 +91,7 @@ fn the_operator_is_given_the_same_rules() {
             let kept = !line.starts_with('#');
             let indent = if line.is_empty() { "" } else { "  " };
             if kept {
-                text.push_str(&format!("{indent}{line}\n"));
+                writeln!(text, "{indent}{line}").unwrap();
             }
         }
         let made = format!("kubernetes/rules-{name}.yaml");

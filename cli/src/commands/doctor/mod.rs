@@ -13,6 +13,7 @@ use crate::output::{Output, one_sentence};
 use crate::s3_args::S3Args;
 use crate::server_args::ServerArgs;
 
+mod backup;
 mod clocks;
 mod fhir;
 mod finding;
@@ -27,7 +28,8 @@ mod sources;
 use finding::{Finding, LIMIT, State, table};
 use settings::Settings;
 
-/// Check what Stoker is told to use: configuration, ledger, runs, Kafka, sources, FHIR server and its database, services
+/// Check what Stoker is told to use: configuration, ledger, runs, Kafka, sources, FHIR server and its database,
+/// backups, services
 ///
 /// What the configuration names is looked at, and what flags name. Nothing is left behind. Each line says how
 /// one thing is, and what to do about it where it is not well.
@@ -103,6 +105,7 @@ fn checks(settings: Settings) -> Vec<Check> {
     checks.extend(server::checks(settings.server));
     checks.push(Check::new("reindex runs", runs::check(settings.driver)));
     checks.extend(indexer::checks(settings.indexer, is_sound));
+    checks.extend(backup::checks(settings.agent));
     checks
 }
 

@@ -18,7 +18,15 @@ pub(super) async fn check(config: Option<Config>) -> Vec<Finding> {
     if let Err(error) = keep_runs(&mut config) {
         return vec![Finding::error(WHAT, one_sentence(&error))];
     }
-    let finding = match in_time(WHAT, look(&config)).await {
+    let runs = &config.runs;
+    let options = PostgresOptions {
+        schema: runs.schema.clone(),
+        // Found to be readable when the configuration was read.
+        password: runs.password().ok().flatten(),
+        connections: runs.connections,
+    };
+    let none_yet = "none yet; the first reindexing makes it";
+    let finding = match in_time(WHAT, look(runs.url.clone(), &options, none_yet)).await {
         Err(late) => return late,
         Ok(Ok(detail)) => Finding::ok(WHAT, detail),
         Ok(Err(error)) => Finding::error(WHAT, error),
@@ -26,28 +34,25 @@ pub(super) async fn check(config: Option<Config>) -> Vec<Finding> {
     vec![finding]
 }
 
-async fn look(config: &Config) -> Result<String, StoreError> {
-    let runs = &config.runs;
-    match runs.url.clone().unwrap_or(StoreUrl::Memory) {
+/// Looks at a store without making it.
+pub(super) async fn look(
+    url: Option<StoreUrl>,
+    options: &PostgresOptions,
+    none_yet: &str,
+) -> Result<String, StoreError> {
+    match url.unwrap_or(StoreUrl::Memory) {
         StoreUrl::Memory => Ok("in memory, gone with the process".to_owned()),
         StoreUrl::Sqlite(path) => {
             sqlite::look(Some(&path)).await?;
-            let there = path.exists();
-            let none = if there {
-                ""
+            let none = if path.exists() {
+                String::new()
             } else {
-                ", none yet; the first reindexing makes it"
+                format!(", {none_yet}")
             };
             Ok(format!("{}{none}", path.display()))
         }
         StoreUrl::Postgres(url) => {
-            let options = PostgresOptions {
-                schema: runs.schema.clone(),
-                // Found to be readable when the configuration was read.
-                password: runs.password().ok().flatten(),
-                connections: runs.connections,
-            };
-            let connect = postgres::connect(&url, &options)?;
+            let connect = postgres::connect(&url, options)?;
             let found = postgres::look(&connect, &SystemClock).await?;
             Ok(format!(
                 "{}, PostgreSQL {}",

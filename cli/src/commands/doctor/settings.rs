@@ -32,6 +32,8 @@ pub(super) struct Settings {
     /// None where it cannot be read.
     pub(super) driver: Option<reindex_driver::Config>,
     pub(super) indexer: Draft,
+    /// None where it cannot be read.
+    pub(super) agent: Option<backup_agent::Config>,
     /// Whether the configuration has no faults.
     pub(super) is_sound: bool,
 }
@@ -44,10 +46,14 @@ impl Settings {
             worker,
             driver,
             indexer,
+            agent,
             findings,
         } = read(global);
-        let is_sound =
-            scanner.is_some() && worker.is_some() && driver.is_some() && indexer.is_some();
+        let is_sound = scanner.is_some()
+            && worker.is_some()
+            && driver.is_some()
+            && indexer.is_some()
+            && agent.is_some();
         let scanner = scanner.unwrap_or_default();
         let worker = worker.unwrap_or_default();
         let mut s3 = vec![
@@ -78,6 +84,7 @@ impl Settings {
             server: args.server.config(),
             driver,
             indexer: indexer.unwrap_or_default(),
+            agent,
             is_sound,
         };
         (settings, findings)
@@ -90,6 +97,7 @@ struct Read {
     worker: Option<loader_worker::Config>,
     driver: Option<reindex_driver::Config>,
     indexer: Option<Draft>,
+    agent: Option<backup_agent::Config>,
     findings: Vec<Finding>,
 }
 
@@ -104,11 +112,13 @@ fn read(global: &Global) -> Read {
     let worker: Result<loader_worker::Config, _> = config::load(&worker);
     let driver: Result<reindex_driver::Config, _> = config::load(&section("reindex-driver"));
     let indexer: Result<Draft, _> = config::load(&section("remote-indexer"));
+    let agent: Result<backup_agent::Config, _> = config::load(&section("backup-agent"));
     let faults = scanner.as_ref().err().into_iter();
     let faults = faults
         .chain(worker.as_ref().err())
         .chain(driver.as_ref().err())
-        .chain(indexer.as_ref().err());
+        .chain(indexer.as_ref().err())
+        .chain(agent.as_ref().err());
     let mut faults: Vec<&Fault> = faults.flat_map(|faults| &faults.0).collect();
     // A fault of the file as a whole is found once for each section.
     faults.dedup();
@@ -128,6 +138,7 @@ fn read(global: &Global) -> Read {
         worker: worker.ok(),
         driver: driver.ok(),
         indexer: indexer.ok(),
+        agent: agent.ok(),
         findings,
     }
 }

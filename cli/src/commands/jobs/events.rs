@@ -9,7 +9,9 @@ use chrono::{DateTime, SecondsFormat};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use stoker_proto::events::v1::event::Kind;
-use stoker_proto::events::v1::{Event, InputRejected, LoadFinished, ObjectRef, ReindexChanged};
+use stoker_proto::events::v1::{
+    BackupChanged, Event, InputRejected, LoadFinished, ObjectRef, ReindexChanged,
+};
 use stoker_proto::ledger::v1::JobState;
 use stoker_shared::clock::SystemClock;
 use stoker_shared::config::{self, Load};
@@ -169,6 +171,7 @@ fn told(kind: &Kind) -> Told {
             ("job_ended", format!("job {} is {state}", e.job_id), details)
         }
         Kind::ReindexChanged(e) => reindexing(e),
+        Kind::BackupChanged(e) => backing_up(e),
     }
 }
 
@@ -185,6 +188,23 @@ fn reindexing(event: &ReindexChanged) -> Told {
         "run_id": run_id, "state": state, "reindexed": reindexed, "failed": failed
     });
     ("reindex_changed", about, details)
+}
+
+fn backing_up(event: &BackupChanged) -> Told {
+    let state = event.state.trim_start_matches("RUN_STATE_").to_lowercase();
+    let task = event.task.trim_start_matches("TASK_").to_lowercase();
+    let BackupChanged {
+        run_id,
+        source,
+        backup,
+        bytes,
+        ..
+    } = event;
+    let about = format!("{task} of {source} is {state}, run {run_id}, {backup}");
+    let details = json!({
+        "run_id": run_id, "source": source, "task": task, "state": state, "backup": backup, "bytes": bytes
+    });
+    ("backup_changed", about, details)
 }
 
 fn found(kind: &'static str, object: Option<&ObjectRef>, bytes: u64) -> Told {

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::SinkExt as _;
+pub use stoker_shared::postgres::address::BadUrl;
+use stoker_shared::postgres::address::{self, Address};
+use stoker_shared::postgres::tls;
+pub use stoker_shared::postgres::tls::PostgresTlsError;
 use stoker_shared::secret::SecretError;
 use tokio::task::AbortHandle;
 use tokio_postgres::types::ToSql;
@@ -15,13 +19,9 @@ use crate::config::DatabaseSettings;
 
 mod error;
 mod schema;
-mod tls;
-mod url;
 
 pub(crate) use error::DbError;
 pub(crate) use schema::{Schema, Types};
-pub use tls::PostgresTlsError;
-pub use url::BadUrl;
 
 /// A database that does not answer is taken for gone.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -69,10 +69,10 @@ impl Database {
     /// As configured; does not connect.
     pub(crate) fn of(settings: &DatabaseSettings) -> Result<Self, DatabaseConfigError> {
         let url = settings.url.as_ref().ok_or(DatabaseConfigError::None)?;
-        let url::Parts {
+        let Address {
             mut config,
             security,
-        } = url::parse(url.expose())?;
+        } = address::parse(url.expose())?;
         config
             .application_name("stoker-remote-indexer")
             .connect_timeout(CONNECT)
@@ -82,7 +82,7 @@ impl Database {
         }
         Ok(Self {
             config,
-            tls: tls::connector(&security)?,
+            tls: tls::client_config(&security)?.map(MakeRustlsConnect::new),
             citus: settings.citus,
         })
     }
@@ -115,7 +115,7 @@ impl Database {
 
     /// `host:port/database`, for people.
     pub(crate) fn place(&self) -> String {
-        url::place(&self.config)
+        address::place(&self.config)
     }
 }
 

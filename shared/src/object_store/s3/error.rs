@@ -52,7 +52,10 @@ where
         (301 | 307 | 400, _) => StoreError::Settings(format!(
             "{what}: the service does not take the request ({reason}); check endpoint, region and path_style"
         )),
-        (429 | 500.., _) => StoreError::Unreachable { what, reason },
+        // The codes are of two writers at once; the next try shows who was first.
+        (429 | 500.., _) | (409, "ConditionalRequestConflict" | "OperationAborted") => {
+            StoreError::Unreachable { what, reason }
+        }
         _ => StoreError::Refused { what, reason },
     }
 }

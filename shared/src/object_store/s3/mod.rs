@@ -29,9 +29,11 @@ mod client;
 mod config;
 mod error;
 mod tokens;
+mod upload;
 mod write;
 
 pub use config::{S3Config, S3ConfigError};
+pub use upload::OnlyIf;
 
 /// Largest chunk handed on.
 const CHUNK: usize = 1 << 20;

@@ -97,6 +97,6 @@ impl Bucket {
     }
 }
 
-fn time_for(made: &Made, bytes: usize) -> Builder {
+pub(super) fn time_for(made: &Made, bytes: usize) -> Builder {
     Builder::new().timeout_config(client::timeouts(&made.config, bytes))
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
-use url::Url;
+use url::form_urlencoded;
 
 /// A URL that cannot be used; the text never holds a password.
 #[derive(Debug, thiserror::Error)]
@@ -12,62 +12,71 @@ use url::Url;
 pub struct BadUrl(String);
 
 /// What a URL says.
-#[derive(Debug)]
-pub(super) struct Parts {
-    pub(super) config: Config,
-    pub(super) security: Security,
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// Hosts, user, password, database, as libpq names them.
+    pub config: Config,
+    /// How a connection is secured.
+    pub security: Security,
 }
 
 /// How a connection is secured, by libpq's parameters.
-#[derive(Debug, Default)]
-pub(super) struct Security {
-    pub(super) mode: Mode,
-    pub(super) root_cert: Option<PathBuf>,
-    pub(super) cert: Option<PathBuf>,
-    pub(super) key: Option<PathBuf>,
+#[derive(Debug, Clone, Default)]
+pub struct Security {
+    /// `sslmode`.
+    pub mode: Mode,
+    /// `sslrootcert`: whose certificates are trusted; none means the system's.
+    pub root_cert: Option<PathBuf>,
+    /// `sslcert`: the client's certificate.
+    pub cert: Option<PathBuf>,
+    /// `sslkey`: the client's private key.
+    pub key: Option<PathBuf>,
 }
 
 /// libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Mode {
+pub enum Mode {
+    /// Never encrypted.
     Disable,
     /// Encrypted where the server offers it.
     #[default]
     Prefer,
     /// Encrypted; the server's certificate is not looked at.
     Require,
+    /// As [`Mode::Require`], and the certificate must be signed by one that is trusted.
     VerifyCa,
+    /// As [`Mode::VerifyCa`], and it must be for the host that was asked for.
     VerifyFull,
 }
 
-/// Takes a URL apart.
-pub(super) fn parse(text: &str) -> Result<Parts, BadUrl> {
-    let mut url = Url::parse(text).map_err(|e| BadUrl(format!("it is no URL ({e})")))?;
+/// Takes a URL apart. It may name several hosts: `postgres://user@one:5432,two:5432/database`.
+pub fn parse(text: &str) -> Result<Address, BadUrl> {
+    let (base, query) = text.split_once('?').unwrap_or((text, ""));
     let mut security = Security::default();
-    let mut others = Vec::new();
-    for (key, value) in url.query_pairs() {
+    let mut others = form_urlencoded::Serializer::new(String::new());
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
         let file = || (!value.is_empty()).then(|| PathBuf::from(&*value));
         match key.as_ref() {
             "sslmode" | "ssl-mode" => security.mode = mode(&value)?,
             "sslrootcert" | "ssl-root-cert" => security.root_cert = file(),
             "sslcert" | "ssl-cert" => security.cert = file(),
             "sslkey" | "ssl-key" => security.key = file(),
-            _ => others.push((key.into_owned(), value.into_owned())),
+            _ => {
+                // The library takes `+` for itself, not for a space.
+                others.append_pair(&key, &value);
+            }
         }
     }
-    url.set_query(None);
-    if !others.is_empty() {
-        url.query_pairs_mut().extend_pairs(&others);
-    }
+    let rest = format!("{base}?{}", others.finish().replace('+', "%20"));
     // The library's error may show what it could not read.
     let unusable = |_| BadUrl("the library cannot use it, or a parameter in it".to_owned());
-    let mut config: Config = url.as_str().parse().map_err(unusable)?;
+    let mut config: Config = rest.parse().map_err(unusable)?;
     config.ssl_mode(match security.mode {
         Mode::Disable => SslMode::Disable,
         Mode::Prefer => SslMode::Prefer,
         _ => SslMode::Require,
     });
-    Ok(Parts { config, security })
+    Ok(Address { config, security })
 }
 
 fn mode(text: &str) -> Result<Mode, BadUrl> {
@@ -86,7 +95,7 @@ fn mode(text: &str) -> Result<Mode, BadUrl> {
 }
 
 /// `host:port/database`, for people.
-pub(super) fn place(config: &Config) -> String {
+pub fn place(config: &Config) -> String {
     let host = match config.get_hosts().first() {
         Some(Host::Tcp(host)) => host.clone(),
         Some(Host::Unix(folder)) => folder.display().to_string(),
@@ -110,6 +119,14 @@ mod tests {
         assert_eq!(parts.config.get_ssl_mode(), SslMode::Require);
         assert_eq!(parts.config.get_application_name(), Some("x"));
         assert_eq!(place(&parts.config), "db:6432/fhir");
+    }
+
+    #[test]
+    fn several_hosts_are_read() {
+        let hosts = parse("postgres://ann@one:5433,two/fhir?options=-c%20a%3Db").unwrap();
+        assert_eq!(hosts.config.get_hosts().len(), 2);
+        assert_eq!(hosts.config.get_ports(), [5433, 5432]);
+        assert_eq!(hosts.config.get_options(), Some("-c a=b"));
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! Where a PostgreSQL database is.
+//! Where a PostgreSQL database is, and how to speak to it in secret.
+
+pub mod address;
+pub mod tls;
 
 use std::fmt;
 use std::str::FromStr;

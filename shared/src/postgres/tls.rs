@@ -12,9 +12,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
-use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::url::{Mode, Security};
+use super::address::{Mode, Security};
 
 /// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,10 +36,8 @@ pub enum PostgresTlsError {
     Unusable(String),
 }
 
-/// What connects with TLS; none where it is switched off.
-pub(super) fn connector(
-    security: &Security,
-) -> Result<Option<MakeRustlsConnect>, PostgresTlsError> {
+/// How to speak TLS; none where it is switched off.
+pub fn client_config(security: &Security) -> Result<Option<ClientConfig>, PostgresTlsError> {
     if security.mode == Mode::Disable {
         return Ok(None);
     }
@@ -58,7 +55,7 @@ pub(super) fn connector(
             .map_err(unusable)?,
         _ => return Err(PostgresTlsError::Half),
     };
-    Ok(Some(MakeRustlsConnect::new(config)))
+    Ok(Some(config))
 }
 
 fn verifier(
