@@ -26,7 +26,7 @@ async fn finish(world: &World, units: &[Unit]) -> bool {
     let mut over = false;
     for unit in units {
         let finished = world.ledger.finish_unit(lease_of(unit), 1, 10).await;
-        over = finished.unwrap().wave_over;
+        over = finished.unwrap().ended_wave_of.is_some();
     }
     over
 }

@@ -287,7 +287,7 @@ impl Ledger for SqlLedger {
         Ok(Finished {
             load: over.load,
             ended_job,
-            wave_over: over.wave,
+            ended_wave_of: over.wave_of,
         })
     }
 
