@@ -13,7 +13,6 @@ ARG RUST_IMAGE=rust:1.95.0-bookworm
 FROM ${BASE_IMAGE} AS runtime
 # What a service keeps lies in /var/lib/stoker; nothing else is written, so the root may be read-only.
 ENV HOME=/var/lib/stoker XDG_DATA_HOME=/var/lib PATH=/usr/local/bin:/usr/bin:/bin
-WORKDIR /var/lib/stoker
 # A number, so that Kubernetes can tell that it is not root.
 USER 10001:10001
 ENTRYPOINT ["stoker"]
@@ -23,7 +22,9 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=6 CMD ["sto
 
 # From a folder that scripts/image-tree.sh filled.
 FROM runtime AS packed
+# COPY makes the folder, as its owner's; WORKDIR would make it root's.
 COPY --chown=10001:10001 data/ /var/lib/stoker/
+WORKDIR /var/lib/stoker
 COPY files/ /
 
 # The manifests alone: as long as they stay the same, so does the layer of dependencies below.
@@ -45,4 +46,5 @@ RUN scripts/image-tree.sh target/release/stoker /image \
 
 FROM runtime AS stoker
 COPY --from=build --chown=10001:10001 /image/data/ /var/lib/stoker/
+WORKDIR /var/lib/stoker
 COPY --from=build /image/files/ /

@@ -8,7 +8,8 @@ set -euo pipefail
 
 eval "$("$here/docker.sh" env)"
 export DOCKER_HOST=$STOKER_TEST_DOCKER
-image=stoker-parts/peers:$(checksum "$0")
+image=stoker-parts/peers:$(checksum "$0" "$here/peers/pom.xml")
+tools=$STOKER_PARTS/peers/jars
 commands=(bash sh cat chmod curl dirname env find grep id ls mkdir od printf rm sed sleep touch tr)
 servers=(pgbouncer redis-server redis-cli nginx prometheus promtool prometheus-alertmanager amtool)
 
@@ -16,6 +17,7 @@ install_() {
   if ! type -P "${servers[@]}" curl >/dev/null; then
     install_servers pgbouncer redis-server nginx-light prometheus prometheus-alertmanager curl
   fi
+  download_jars "$here/peers/pom.xml" "$tools"
 }
 
 # with_libraries FILE...: programs at the paths they have here, and all libraries they need.
@@ -29,7 +31,7 @@ with_libraries() {
   done
 }
 
-# Made once for each content of this script.
+# Made once for each content of this script and its pom.xml.
 image_() {
   ! docker image inspect "$image" >/dev/null 2>&1 || return 0
   say "making $image"
@@ -38,13 +40,13 @@ image_() {
   kafka=$STOKER_PARTS/kafka/jars
   postgres=$(find /usr/lib/postgresql -mindepth 1 -maxdepth 1 | sort -V | tail -n 1)
   jvm=$(dirname "$(dirname "$(readlink -f "$(command -v java)")")")
-  for file in "$minio" "$kafka" "$postgres/bin/postgres"; do
+  for file in "$minio" "$kafka" "$tools" "$postgres/bin/postgres"; do
     [ -e "$file" ] || fail "$file is missing; run the other scripts' install first"
   done
   tree=$(mktemp -d)
   trap 'rm -rf "$tree"' EXIT
 
-  local programs=("$postgres"/bin/{postgres,initdb,pg_ctl,pg_basebackup,pg_isready,psql} "$postgres"/lib/*.so "$jvm/bin/java" "$jvm/lib/server/libjvm.so")
+  local programs=("$postgres"/bin/{postgres,initdb,pg_ctl,pg_amcheck,pg_basebackup,pg_isready,psql} "$postgres"/lib/*.so "$jvm/bin/java" "$jvm/lib/server/libjvm.so")
   for program in "${commands[@]}" "${servers[@]}"; do
     programs+=("$(type -P "$program")")
   done
@@ -55,9 +57,11 @@ image_() {
   cp -a /usr/share/zoneinfo "$tree/usr/share/"
   install -D -t "$tree/usr/share/prometheus/alertmanager" /usr/share/prometheus/alertmanager/*.tmpl
   cp -a "$kafka" "$tree/opt/kafka/libs"
+  cp -a "$tools"/*.jar "$tree/opt/kafka/libs/"
   tar -C "$jvm" --exclude=./jmods --exclude=./lib/src.zip --exclude=./include --exclude=./man -hc . | tar -C "$tree$jvm" -x
   kafka_script kafka-storage.sh kafka.tools.StorageTool
   kafka_script kafka-server-start.sh kafka.Kafka
+  kafka_script kafka-topics.sh org.apache.kafka.tools.TopicCommand
   ln -s "$jvm/bin/java" "$tree/usr/bin/java"
   ln -s usr/bin "$tree/bin"
   ln -s prometheus-alertmanager "$tree/usr/bin/alertmanager"

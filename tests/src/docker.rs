@@ -19,6 +19,9 @@ const LIMIT: Duration = Duration::from_mins(2);
 /// The image that [`Engine::stoker_image`] makes.
 const STOKER: &str = "stoker-parts/stoker:latest";
 
+/// The image that [`Engine::stoker_postgres_image`] makes.
+const STOKER_POSTGRES: &str = "stoker-parts/stoker-postgres:latest";
+
 /// See the [module](self).
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -68,17 +71,35 @@ impl Engine {
     /// When `STOKER_TEST_BASE_IMAGE` is not set.
     pub fn stoker_image(&self) -> anyhow::Result<&'static str> {
         static MADE: Mutex<bool> = Mutex::new(false);
-        let mut made = MADE
+        self.pack(&MADE, STOKER, "STOKER_TEST_BASE_IMAGE")
+    }
+
+    /// The same on a base with PostgreSQL's programs, as the backup-agent's drills need it. Made once.
+    ///
+    /// # Panics
+    /// When `STOKER_TEST_PEERS_IMAGE` is not set.
+    pub fn stoker_postgres_image(&self) -> anyhow::Result<&'static str> {
+        static MADE: Mutex<bool> = Mutex::new(false);
+        self.pack(&MADE, STOKER_POSTGRES, "STOKER_TEST_PEERS_IMAGE")
+    }
+
+    fn pack(
+        &self,
+        made: &Mutex<bool>,
+        tag: &'static str,
+        base: &str,
+    ) -> anyhow::Result<&'static str> {
+        let mut made = made
             .lock()
             .ok()
             .context("the image could not be made before")?;
         if !*made {
             let mut script = self.command(script("image.sh"));
-            script.arg(stoker_bin()?).arg(STOKER);
-            output(script.env("BASE_IMAGE", required("STOKER_TEST_BASE_IMAGE")))?;
+            script.arg(stoker_bin()?).arg(tag);
+            output(script.env("BASE_IMAGE", required(base)))?;
             *made = true;
         }
-        Ok(STOKER)
+        Ok(tag)
     }
 
     /// Starts a container in the background.

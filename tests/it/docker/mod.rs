@@ -3,4 +3,6 @@
 mod image;
 mod packing;
 mod stack;
+mod stack_seeds;
 mod stack_user;
+mod swarm;

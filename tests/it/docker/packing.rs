@@ -87,7 +87,7 @@ fn the_bill_of_materials_names_what_is_linked_in_and_the_licences_of_it() {
         assert!(named(name).is_some(), "{name} is missing");
     }
     // For tests and benchmarks alone.
-    for name in ["stoker-tests", "stoker-bench", "proptest", "rcgen"] {
+    for name in ["stoker-tests", "stoker-bench", "proptest"] {
         assert!(named(name).is_none(), "{name} is not linked in");
     }
     for component in components {

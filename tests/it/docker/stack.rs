@@ -8,6 +8,7 @@ use serde_json::Value;
 use stoker_tests::fhir_database::{FhirDatabase, SchemaType};
 use stoker_tests::{docker, parts, repository};
 
+use super::stack_seeds;
 use super::stack_user::Stack;
 
 /// `service.shutdown_deadline` of each service; they stop at the same time.
@@ -21,13 +22,16 @@ async fn the_stack_comes_up_loads_the_sample_and_goes_down() {
     let mut stack = Stack::new("replica,audit,pgbouncer,redis,nginx,remote-indexer").unwrap();
     stack.set("LOADER_WORKER_CPU_LIMIT", "1.5");
     stack.set("LOADER_WORKER_MEMORY_LIMIT", "768M");
+    let with_postgres = stack.engine.stoker_postgres_image().unwrap();
+    stack.set("BACKUP_AGENT_IMAGE", with_postgres);
+    stack.set("BACKUP_DRILL", "true");
     make_fhir_database(&mut stack).await;
 
-    stack
-        .compose(&["up", "--scale", "loader-worker=2"])
-        .unwrap();
+    stack.compose(&["up"]).unwrap();
+    stack_seeds::work(&stack);
     limits_hold(&stack);
     the_sample_is_loaded(&stack);
+    a_backup_is_made_and_proven(&stack);
     nginx_and_pgbouncer_pass_on(&stack);
     the_replica_survives_a_restart(&stack);
     every_service_is_watched(&mut stack).await;
@@ -66,7 +70,7 @@ fn limits_hold(stack: &Stack) {
         )
     };
     let workers = stack.containers(Some("loader-worker")).unwrap();
-    assert_eq!(workers.len(), 2);
+    assert_eq!(workers.len(), 3);
     for worker in workers {
         let known = stack.engine.inspect(&worker).unwrap();
         assert_eq!(limits(&known), (768 << 20, 1_500_000_000));
@@ -76,6 +80,7 @@ fn limits_hold(stack: &Stack) {
         "bucket-scanner",
         "reindex-driver",
         "remote-indexer",
+        "backup-agent",
         "postgres",
         "kafka",
         "minio",
@@ -92,6 +97,7 @@ fn limits_hold(stack: &Stack) {
         "loader-worker",
         "reindex-driver",
         "remote-indexer",
+        "backup-agent",
         "sandbox",
     ] {
         let known = stack.inspect(service).unwrap();
@@ -136,6 +142,29 @@ fn the_sample_is_loaded(stack: &Stack) {
     assert_eq!(stats["versions_written"], expected, "{told}");
 }
 
+/// Read back, and restored by a server that is nobody's root and starts in the agent's own folder.
+fn a_backup_is_made_and_proven(stack: &Stack) {
+    let run = [
+        "stoker",
+        "backup",
+        "run",
+        "fhir",
+        "--server",
+        "http://127.0.0.1:7705",
+        "--server-token-file",
+        "/run/secrets/grpc-token",
+        "--json",
+    ];
+    let told = stack.exec("backup-agent", &run).unwrap();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let checks = told["backup"]["proof"]["checks"].as_array().unwrap();
+    for name in ["restore", "start", "pg_amcheck", "rows"] {
+        let check = checks.iter().find(|check| check["name"] == name);
+        assert_eq!(check.unwrap()["good"], true, "{told:#}");
+    }
+    assert_eq!(told["backup"]["verified"]["good"], true, "{told:#}");
+}
+
 fn nginx_and_pgbouncer_pass_on(stack: &Stack) {
     let port = stack.variable("NGINX_PORT");
     let patient = page(&format!("http://127.0.0.1:{port}/fhir/Patient?_count=1"));
@@ -155,7 +184,7 @@ fn nginx_and_pgbouncer_pass_on(stack: &Stack) {
     );
 }
 
-/// The snippet that people use copies all anew at each start, and fails because it is there already.
+/// The snippet that people use (`05-postgres-replica.yaml`) copies all anew at each start, and fails because it is there already.
 fn the_replica_survives_a_restart(stack: &Stack) {
     let replica = stack
         .containers(Some("postgres-replica"))
@@ -246,7 +275,9 @@ async fn every_service_is_watched(stack: &mut Stack) {
         up
     };
     let expected = [
+        "backup-agent",
         "bucket-scanner",
+        "loader-worker",
         "loader-worker",
         "loader-worker",
         "prometheus",
@@ -290,6 +321,7 @@ fn services_stop_in_time(stack: &Stack) {
         "loader-worker",
         "reindex-driver",
         "remote-indexer",
+        "backup-agent",
     ];
     let begun = Instant::now();
     stack
@@ -311,69 +343,4 @@ fn services_stop_in_time(stack: &Stack) {
 fn page(url: &str) -> String {
     let mut curl = std::process::Command::new("curl");
     docker::output(curl.args(["-fsS", "--max-time", "20", url])).unwrap()
-}
-
-/// Swarm reads the same file: services run, with limits, secrets and times to stop.
-#[tokio::test]
-async fn the_services_are_a_swarm_stack_too() {
-    let _turn = parts::turn().await;
-    let mut stack = Stack::new("").unwrap();
-    // Without peers: what Swarm makes of the file is asked, and nobody can be waited for.
-    stack.set("LEDGER_URL", "none");
-    stack.set("KAFKA_BROKERS", "");
-    stack.set("LOADER_WORKER_MEMORY_LIMIT", "512M");
-    stack.compose(&["config", "--quiet"]).unwrap();
-    let swarm = Swarm(&stack);
-    stack
-        .engine
-        .docker(["swarm", "init", "--advertise-addr", "127.0.0.1"])
-        .unwrap();
-    stack.compose(&["swarm"]).unwrap();
-
-    let services = ["bucket-scanner", "loader-worker", "reindex-driver"];
-    let deadline = Instant::now() + Duration::from_mins(2);
-    let running = || {
-        stack
-            .engine
-            .docker(["service", "ls", "--format", "{{.Name}} {{.Replicas}}"])
-            .unwrap()
-    };
-    while !services
-        .iter()
-        .all(|s| running().contains(&format!("stoker_{s} 1/1")))
-    {
-        assert!(Instant::now() < deadline, "{}", running());
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    let known = stack
-        .engine
-        .docker(["service", "inspect", "stoker_loader-worker"])
-        .unwrap();
-    let known: Value = serde_json::from_str(&known).unwrap();
-    let task = &known[0]["Spec"]["TaskTemplate"];
-    assert_eq!(task["Resources"]["Limits"]["MemoryBytes"], 512 << 20);
-    assert_eq!(task["RestartPolicy"]["Condition"], "any");
-    assert_eq!(task["ContainerSpec"]["ReadOnly"], true);
-    assert_eq!(task["ContainerSpec"]["StopGracePeriod"], 40_000_000_000_u64);
-    let secrets = task["ContainerSpec"]["Secrets"].as_array().unwrap();
-    assert!(
-        secrets.iter().any(|s| s["File"]["Name"] == "grpc-token"),
-        "{secrets:?}"
-    );
-    let network = stack.engine.inspect("stoker_stoker").unwrap();
-    assert_eq!(network["Attachable"], true);
-    drop(swarm);
-}
-
-/// A swarm of this engine alone, which forgets it when dropped.
-struct Swarm<'a>(&'a Stack);
-
-impl Drop for Swarm<'_> {
-    fn drop(&mut self) {
-        let removed = self.0.engine.docker(["stack", "rm", "stoker"]);
-        let left = self.0.engine.docker(["swarm", "leave", "--force"]);
-        if !std::thread::panicking() {
-            assert!(removed.is_ok() && left.is_ok(), "{removed:?} {left:?}");
-        }
-    }
 }

@@ -33,8 +33,10 @@ impl Stack {
     pub(super) fn new(profiles: &str) -> anyhow::Result<Self> {
         let engine = Engine::new();
         let secrets = TempDir::new()?;
+        let image = engine.stoker_image()?;
         let mut variables = vec![
-            ("STOKER_IMAGE".to_owned(), engine.stoker_image()?.to_owned()),
+            ("STOKER_IMAGE".to_owned(), image.to_owned()),
+            ("BACKUP_AGENT_IMAGE".to_owned(), image.to_owned()),
             ("COMPOSE_PROFILES".to_owned(), profiles.to_owned()),
             (
                 "STOKER_SECRETS".to_owned(),
