@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo build fmt lint test test-fast bench bench-load bench-ledger bench-index bench-reindex bench-tune bench-backup bench-kills deny docs images release up down sample
+.PHONY: help demo build fmt lint test test-fast bench bench-load bench-ledger bench-index bench-reindex bench-tune bench-backup bench-scale bench-kills deny docs images release up down sample
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -25,7 +25,7 @@ test-fast: ## Run the tests that need no servers
 	cargo test --workspace --lib --bins
 	cargo test -p stoker-tests --test it -- arrows:: house::
 
-bench: bench-load bench-ledger bench-index bench-reindex bench-tune bench-backup ## Run all benchmarks
+bench: bench-load bench-ledger bench-index bench-reindex bench-tune bench-backup bench-scale ## Run all benchmarks
 
 bench-load: ## Measure `stoker load`: rates, cost of the ledger, memory (21 GB of disk)
 	cargo build --release -p stoker -p stoker-bench
@@ -47,6 +47,10 @@ bench-tune: ## Compare `auto` with the best fixed limits on simulated servers (a
 
 bench-backup: ## Measure backups of PostgreSQL beside pg_basebackup, their memory, and a drill (about 5 minutes, 6 GB of disk)
 	scripts/bench-backup.sh
+
+bench-scale: ## Simulate the autoscalers of k8s/ under several loads (seconds)
+	cargo build --release -p stoker -p stoker-bench
+	$${CARGO_TARGET_DIR:-target}/release/bench-scale
 
 bench-kills: ## Kill workers and scanners a hundred times while they load a million resources (half an hour)
 	STOKER_KILLS=100 STOKER_KILL_RESOURCES=1000000 scripts/test.sh --test it -- kills:: --nocapture

@@ -41,6 +41,7 @@ mod reindex_control;
 mod reindex_hapi;
 mod reindexing;
 mod retry;
+mod rolling;
 mod s3_load;
 mod seeds;
 mod services;

@@ -106,6 +106,11 @@ impl Service {
 
     /// Asks it to stop and waits; answers its exit code.
     pub async fn terminate(mut self) -> anyhow::Result<Option<i32>> {
+        self.stop().await
+    }
+
+    /// The same of one that is to start again.
+    pub async fn stop(&mut self) -> anyhow::Result<Option<i32>> {
         self.signal("TERM")?;
         let deadline = Instant::now() + LIMIT;
         while Instant::now() < deadline {
