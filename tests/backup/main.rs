@@ -10,6 +10,7 @@ mod forms;
 mod full;
 mod kills;
 mod load;
+mod pgbackrest;
 #[path = "../../services/backup-agent/tests/repository/proxy.rs"]
 mod proxy;
 mod s3;
