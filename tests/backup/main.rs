@@ -6,7 +6,9 @@
 )]
 
 mod agents;
+mod commands;
 mod forms;
+mod frozen;
 mod full;
 mod kills;
 mod load;

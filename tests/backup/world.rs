@@ -11,7 +11,7 @@ use backup_agent::postgres::{self, HowMuch, Options, PostgresError, Progress, So
 use backup_agent::repository::{self, Repository, RepositoryOptions};
 use backup_agent::restore::{self, Order, Places, RestoreError, Start};
 use backup_agent::server::User;
-use stoker_shared::clock::{SharedClock, SystemClock};
+use stoker_shared::clock::{Clock as _, ManualClock, SharedClock, SystemClock};
 use stoker_shared::object_store::S3Config;
 use stoker_tests::minio::{ACCESS_KEY, Minio, SECRET_KEY};
 use tempfile::TempDir;
@@ -84,6 +84,23 @@ impl World {
             }
         }
         paths
+    }
+
+    /// Whether what is left behind goes within a time; what nobody knows of goes in a day.
+    pub(crate) async fn is_tidy(&self, within: Duration, told: &str) -> bool {
+        let begun = Instant::now();
+        while !self.left_behind().await.is_empty() {
+            if begun.elapsed() > within {
+                let clock = Arc::new(ManualClock::new(SystemClock.now()));
+                clock.advance(Duration::from_hours(25));
+                let tomorrow = repository::open(&self.url, &options(&self.address()), clock);
+                tomorrow.unwrap().clean(&[]).await.unwrap();
+                assert_eq!(self.left_behind().await, [""; 0], "{told}");
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        true
     }
 
     async fn paths(&self) -> Vec<String> {

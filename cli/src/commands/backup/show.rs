@@ -250,8 +250,10 @@ pub(super) fn run_detail(run: &Run) -> String {
 }
 
 pub(super) fn run_to_json(run: &Run) -> Value {
+    // What was refused has no number.
+    let run_id = Some(run.run_id).filter(|id| *id > 0);
     json!({
-        "run_id": run.run_id, "source": run.source, "task": task_name(run.task()),
+        "run_id": run_id, "source": run.source, "task": task_name(run.task()),
         "due": exact(run.due), "place": run.place, "backup": run.backup, "agent": run.agent,
         "state": state_name(run.state()), "reason": run.reason,
         "started": exact(run.started), "ended": exact(run.ended),
