@@ -6,10 +6,13 @@
 )]
 
 mod agents;
+mod commands;
 mod forms;
+mod frozen;
 mod full;
 mod kills;
 mod load;
+mod pgbackrest;
 #[path = "../../services/backup-agent/tests/repository/proxy.rs"]
 mod proxy;
 mod s3;

@@ -11,7 +11,7 @@ use backup_agent::postgres::{self, HowMuch, Options, PostgresError, Progress, So
 use backup_agent::repository::{self, Repository, RepositoryOptions};
 use backup_agent::restore::{self, Order, Places, RestoreError, Start};
 use backup_agent::server::User;
-use stoker_shared::clock::{SharedClock, SystemClock};
+use stoker_shared::clock::{Clock as _, ManualClock, SharedClock, SystemClock};
 use stoker_shared::object_store::S3Config;
 use stoker_tests::minio::{ACCESS_KEY, Minio, SECRET_KEY};
 use tempfile::TempDir;
@@ -84,6 +84,23 @@ impl World {
             }
         }
         paths
+    }
+
+    /// Whether what is left behind goes within a time; what nobody knows of goes in a day.
+    pub(crate) async fn is_tidy(&self, within: Duration, told: &str) -> bool {
+        let begun = Instant::now();
+        while !self.left_behind().await.is_empty() {
+            if begun.elapsed() > within {
+                let clock = Arc::new(ManualClock::new(SystemClock.now()));
+                clock.advance(Duration::from_hours(25));
+                let tomorrow = repository::open(&self.url, &options(&self.address()), clock);
+                tomorrow.unwrap().clean(&[]).await.unwrap();
+                assert_eq!(self.left_behind().await, [""; 0], "{told}");
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        true
     }
 
     async fn paths(&self) -> Vec<String> {
@@ -193,6 +210,7 @@ pub(crate) async fn back_up(
         ended: clock.now(),
         parts: captured.parts,
         about: captured.about,
+        elsewhere: None,
         parent: None,
         verified: None,
         proof: None,
@@ -236,6 +254,7 @@ pub(crate) async fn drill(
         patience: Duration::from_mins(1),
         settings: BTreeMap::new(),
         canaries: Vec::new(),
+        pgbackrest: backup_agent::pgbackrest::Program::default(),
     };
     let clock: SharedClock = Arc::new(SystemClock);
     drill::drill(repository, &order, &clock, &progress()).await
@@ -259,6 +278,7 @@ pub(crate) fn order(backup: &str, into: PathBuf, start: Option<Version>) -> Orde
             programs: programs_of(version),
             patience: Duration::from_mins(1),
         }),
+        pgbackrest: backup_agent::pgbackrest::Program::default(),
     }
 }
 
@@ -291,21 +311,22 @@ impl Restored {
             looks.push("--ignore=tablespace_map");
         }
         server::run(&server::newest(), "pg_verifybackup", &looks);
-        let (programs, port) = (of.version.programs(), stoker_tests::ports::free_port());
-        let (port, log) = (port.unwrap(), order.into.with_extension("log"));
-        let options = format!(
-            "-p {port} -c unix_socket_directories={}",
-            order.into.display()
-        );
-        let (data, log) = (server::text(&order.into), server::text(&log));
-        let start = ["-D", data, "-w", "-s", "-l", log, "-o", &options, "start"];
+        Ok(Self::start(order.into.clone(), of.version))
+    }
+
+    /// Starts the server of a restored folder with a port of its own.
+    pub(crate) fn start(data: PathBuf, version: Version) -> Self {
+        let (programs, port) = (version.programs(), stoker_tests::ports::free_port());
+        let (port, log) = (port.unwrap(), data.with_extension("log"));
+        let options = format!("-p {port} -c unix_socket_directories={}", data.display());
+        let (folder, log) = (server::text(&data), server::text(&log));
+        let start = ["-D", folder, "-w", "-s", "-l", log, "-o", &options, "start"];
         server::run(&programs, "pg_ctl", &start);
-        let data = order.into.clone();
-        Ok(Self {
+        Self {
             port,
             programs,
             data,
-        })
+        }
     }
 
     pub(crate) async fn number(&self, query: &str) -> i64 {

@@ -39,11 +39,25 @@ pub struct Service {
 impl Service {
     /// Starts the service's own program on free ports, with settings like `lease=10s`.
     pub fn start(name: &str, settings: &[String]) -> anyhow::Result<Self> {
-        let program = stoker_bin()?.with_file_name(name);
+        Self::run(&stoker_bin()?.with_file_name(name), &[], name, settings)
+    }
+
+    /// The same by `stoker serve`.
+    pub fn serve(name: &str, settings: &[String]) -> anyhow::Result<Self> {
+        Self::run(&stoker_bin()?, &["serve", name], name, settings)
+    }
+
+    fn run(
+        program: &Path,
+        words: &[&str],
+        name: &str,
+        settings: &[String],
+    ) -> anyhow::Result<Self> {
         let home = TempDir::new()?;
         let log = File::create(home.path().join(LOG))?;
         let (grpc_port, http_port) = (free_port()?, free_port()?);
-        let mut command = isolated(&program, home.path());
+        let mut command = isolated(program, home.path());
+        command.args(words);
         let ports = [
             format!("service.grpc.listen=127.0.0.1:{grpc_port}"),
             format!("service.http_listen=127.0.0.1:{http_port}"),

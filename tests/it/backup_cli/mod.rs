@@ -8,6 +8,8 @@ use stoker_tests::ports::free_port;
 
 use self::scene::{ROWS, Restored, Scene, owner};
 
+mod ends;
+mod retiring;
 mod scene;
 mod steering;
 mod trouble;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -65,6 +65,15 @@ impl Server {
         self.script("stop");
     }
 
+    /// Connections that somebody's backup has.
+    pub(super) async fn sessions(&self) -> i64 {
+        let mut connection = PgConnection::connect(&self.url("postgres")).await.unwrap();
+        let count =
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stoker-backup-agent'";
+        let counted = sqlx::query_scalar(count).fetch_one(&mut connection).await;
+        counted.unwrap()
+    }
+
     /// Slots and backups that somebody left.
     pub(super) async fn leftovers(&self) -> i64 {
         let mut connection = PgConnection::connect(&self.url("postgres")).await.unwrap();
@@ -72,6 +81,32 @@ impl Server {
                      + (SELECT count(*) FROM pg_stat_progress_basebackup)";
         let counted = sqlx::query_scalar(count).fetch_one(&mut connection).await;
         counted.unwrap()
+    }
+
+    /// Backs up as people do, by PostgreSQL's own program.
+    pub(super) fn backed_up_by_hand(&self, into: &Path) {
+        let port = self.port.to_string();
+        let how = [
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-U",
+            "postgres",
+            "-c",
+            "fast",
+            "-Ft",
+            "-X",
+            "stream",
+        ];
+        let ran = Command::new("pg_basebackup")
+            .args(how)
+            .arg("-D")
+            .arg(into)
+            .output();
+        let ran = ran.unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "pg_basebackup: {said}");
     }
 
     fn script(&self, action: &str) {
@@ -145,13 +180,22 @@ impl Scene {
         let place = self.place();
         let flags = ["--repository", &place];
         let mut command = self.user.args([&["backup"], words, &flags].concat());
-        if let Some(minio) = &self.minio {
-            command = command
-                .env("STOKER_S3_ENDPOINT", minio.endpoint())
-                .env("STOKER_S3_ACCESS_KEY", ACCESS_KEY)
-                .env("STOKER_S3_SECRET_KEY", SECRET_KEY);
+        for (name, value) in self.environment() {
+            command = command.env(name, value);
         }
         command.run().await.unwrap()
+    }
+
+    /// What leads to the bucket.
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let Some(minio) = &self.minio else {
+            return Vec::new();
+        };
+        vec![
+            ("STOKER_S3_ENDPOINT", minio.endpoint()),
+            ("STOKER_S3_ACCESS_KEY", ACCESS_KEY.to_owned()),
+            ("STOKER_S3_SECRET_KEY", SECRET_KEY.to_owned()),
+        ]
     }
 
     /// What such a command answers to `--json`, ending with this exit code.
@@ -169,15 +213,39 @@ impl Scene {
     /// The same, left running.
     pub(super) fn start(&self, flags: &[&str]) -> Running {
         let (url, place) = (self.server.url(USER), self.place());
-        let words = [
-            &["backup"],
-            &*run_words(&url, flags),
-            &["--repository", &place],
-        ]
-        .concat();
+        let run = run_words(&url, flags);
+        self.spawn(&[&run[..], &["--repository", &place]].concat())
+    }
+
+    /// `stoker backup …`, left running.
+    pub(super) fn spawn(&self, words: &[&str]) -> Running {
         let mut command = isolated(&stoker_bin().unwrap(), self.user.home());
-        command.args(words).stderr(Stdio::piped());
-        Running(command.spawn().unwrap())
+        command.arg("backup").args(words).envs(self.environment());
+        let said = self.user.home().join("said");
+        command.stderr(fs::File::create(&said).unwrap());
+        let child = command.spawn().unwrap();
+        Running { child, said }
+    }
+
+    /// What there is in the repository, hidden or not: a folder's entries, or the bucket's objects and uploads.
+    pub(super) async fn lies_there(&self) -> Vec<String> {
+        let Some(minio) = &self.minio else {
+            let entries = fs::read_dir(self.path("backups")).into_iter().flatten();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let mut names: Vec<_> = names.collect();
+            names.sort();
+            return names;
+        };
+        let listed = minio.client().list_objects_v2().bucket(BUCKET).send().await;
+        let objects = listed.unwrap().contents.unwrap_or_default();
+        let keys = objects.into_iter().filter_map(|object| object.key);
+        let uploads = minio.uploads().unwrap().into_iter();
+        keys.chain(uploads.map(|path| path.display().to_string()))
+            .collect()
+    }
+
+    pub(super) fn minio(&self) -> &Minio {
+        self.minio.as_ref().unwrap()
     }
 
     /// Changes a byte of a part behind everybody's back.
@@ -231,25 +299,32 @@ pub(super) fn run_words<'a>(url: &'a str, flags: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// A command under way; killed when dropped.
-pub(super) struct Running(Child);
+pub(super) struct Running {
+    child: Child,
+    said: PathBuf,
+}
 
 impl Running {
     /// Sends a signal such as `INT`.
     pub(super) fn signal(&self, signal: &str) {
-        let pid = self.0.id().to_string();
+        let pid = self.child.id().to_string();
         let sent = Command::new("kill")
             .args([&format!("-{signal}"), &pid])
             .status();
         assert!(sent.unwrap().success(), "it does not run any more");
     }
 
+    /// What it has said so far.
+    pub(super) fn said(&self) -> String {
+        fs::read_to_string(&self.said).unwrap()
+    }
+
     /// Waits for its end; gives the exit code and what it said.
     pub(super) async fn end(mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + LIMIT;
         loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                let said = std::io::read_to_string(self.0.stderr.take().unwrap());
-                return (status.code(), said.unwrap());
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status.code(), self.said());
             }
             assert!(Instant::now() < deadline, "it does not end");
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -259,8 +334,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

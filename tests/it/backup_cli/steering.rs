@@ -8,7 +8,7 @@ use stoker_tests::services::Service;
 use super::name_of;
 use super::scene::{PASSWORD, Scene};
 
-fn configuration(scene: &Scene) -> Value {
+pub(super) fn configuration(scene: &Scene) -> Value {
     json!({"backup_agent": {
         "repository": {"url": scene.place()},
         "backup": {"compression": "zstd"},
@@ -18,9 +18,26 @@ fn configuration(scene: &Scene) -> Value {
     }})
 }
 
-fn configure(scene: &Scene, config: &Value) {
+pub(super) fn configure(scene: &Scene, config: &Value) {
     // JSON is YAML.
     fs::write(scene.user.home().join("stoker.yaml"), config.to_string()).unwrap();
+}
+
+/// Of a service that does the same.
+pub(super) fn settings(scene: &Scene) -> Vec<String> {
+    vec![
+        format!(
+            "catalog.url=sqlite:{}",
+            scene.path("catalog.sqlite").display()
+        ),
+        format!("repository.url={}", scene.place()),
+        format!("sources.fhir.url={}", scene.server.url("keeper")),
+        format!(
+            "sources.fhir.password_file={}",
+            scene.user.home().join("pw").display()
+        ),
+        format!("drill.scratch={}", scene.path("scratch").display()),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,20 +130,7 @@ async fn the_doctor_says_what_backups_lack() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_elsewhere_does_the_same() {
     let scene = Scene::on_folder().await;
-    let settings = [
-        format!(
-            "catalog.url=sqlite:{}",
-            scene.path("catalog.sqlite").display()
-        ),
-        format!("repository.url={}", scene.place()),
-        format!("sources.fhir.url={}", scene.server.url("keeper")),
-        format!(
-            "sources.fhir.password_file={}",
-            scene.user.home().join("pw").display()
-        ),
-        format!("drill.scratch={}", scene.path("scratch").display()),
-    ];
-    let agent = Service::start("backup-agent", &settings).unwrap();
+    let agent = Service::start("backup-agent", &settings(&scene)).unwrap();
     agent.listening().await.unwrap();
     let url = agent.url();
     let ask = async |words: &[&str]| {

@@ -119,8 +119,8 @@ pub(super) async fn to_end(
                 bar.end();
                 if interrupted || !session.is_here() {
                     session.end_at_once();
-                    interrupted = true;
-                    break;
+                    let ending = Ending::of(&run, true);
+                    return Ok(Ended { ending, run });
                 }
                 interrupted = true;
                 output.say(STOPPING);
@@ -130,13 +130,14 @@ pub(super) async fn to_end(
         bar.show(&run);
     }
     bar.end();
-    if let Some(now) = as_it_stands(session, run.run_id).await {
+    // It may have ended where no more was heard of it.
+    if !is_over(&run)
+        && let Some(now) = as_it_stands(session, run.run_id).await.filter(is_over)
+    {
         run = now;
     }
-    Ok(Ended {
-        ending: Ending::of(&run, interrupted),
-        run,
-    })
+    let ending = Ending::of(&run, interrupted);
+    Ok(Ended { ending, run })
 }
 
 /// Whether there is more to hear.

@@ -8,7 +8,9 @@ use backup_agent::Config;
 use backup_agent::compress::Compression;
 use backup_agent::config::SourceSettings;
 use serde_json::Map;
-use stoker_proto::backup::v1::{Run, StartBackupRequest, StartDrillRequest, StartImportRequest};
+use stoker_proto::backup::v1::{
+    Run, StartBackupRequest, StartDrillRequest, StartImportRequest, Task,
+};
 use stoker_shared::postgres::PostgresUrl;
 use tonic::Status;
 
@@ -264,7 +266,13 @@ async fn about_one(
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
     let ended = follow::to_end(session, run.map_err(sentence)?, global, output).await?;
-    if ended.run.backup.is_empty() || !matches!(ended.ending, Ending::Done | Ending::FoundBad) {
+    let is_there = match ended.ending {
+        Ending::Done => true,
+        // What is bad is not taken in.
+        Ending::FoundBad => ended.run.task() != Task::Import,
+        Ending::Failed | Ending::Interrupted => false,
+    };
+    if !is_there {
         return ended.tell(session, Map::new(), String::new, output);
     }
     let backup = ask::backup(session, of_run(&ended)).await?;
@@ -286,7 +294,7 @@ async fn about_one(
 }
 
 fn is_made_now(ended: &Ended) -> bool {
-    ended.run.task() == stoker_proto::backup::v1::Task::Backup
+    ended.run.task() == Task::Backup
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use serde_json::{Map, Value, json};
-use stoker_proto::backup::v1::{BackupRef, StartVerifyRequest};
+use stoker_proto::backup::v1::{BackupRef, Run, RunState, StartVerifyRequest, Task};
 
 use super::ended::{Ended, Ending};
 use super::place::sentence;
@@ -13,7 +13,7 @@ use super::show::{backup_to_json, run_to_json, sizes, state};
 use super::units::{length, read};
 use super::{OfSource, ask, follow};
 use crate::Global;
-use crate::output::Output;
+use crate::output::{Output, one_sentence};
 
 /// Which backups are read back, and how much of them.
 #[derive(Debug, clap::Args)]
@@ -98,7 +98,7 @@ async fn one(
     follow::to_end(session, run, global, output).await
 }
 
-/// One after the other; a bad one does not keep the others from being read.
+/// One after the other; one that is bad or cannot be read does not keep the others from being read.
 async fn all(
     session: &Session,
     of: OfSource,
@@ -119,7 +119,8 @@ async fn all(
             source: backup.source,
             place: backup.place,
         };
-        let ended = one(session, which, percent, global, output).await?;
+        let ended = one(session, which.clone(), percent, global, output).await;
+        let ended = ended.unwrap_or_else(|error| not_begun(which, &error));
         told = told.and(ended.ending);
         let word = match ended.ending {
             Ending::Done => "good",
@@ -138,6 +139,23 @@ async fn all(
     }
     output.result(&json!({"result": told, "runs": runs}), || lines)?;
     Ok(told.code())
+}
+
+/// What cannot be read, in the form of a run that failed.
+fn not_begun(which: BackupRef, why: &anyhow::Error) -> Ended {
+    let run = Run {
+        source: which.source,
+        task: Task::Verify.into(),
+        place: which.place,
+        backup: which.name,
+        state: RunState::Failed.into(),
+        reason: one_sentence(why),
+        ..Run::default()
+    };
+    Ended {
+        ending: Ending::Failed,
+        run,
+    }
 }
 
 #[cfg(test)]

@@ -106,6 +106,7 @@ impl World {
                 raw_bytes: bytes,
             }],
             about: std::collections::BTreeMap::new(),
+            elsewhere: None,
             parent: None,
             verified: None,
             proof: None,
