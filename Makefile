@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo build fmt lint test test-fast bench bench-load bench-ledger bench-index bench-reindex bench-tune bench-backup bench-scale bench-kills deny docs images release up down sample
+.PHONY: help demo build fmt lint test test-fast test-upgrade bench bench-load bench-ledger bench-index bench-reindex bench-tune bench-backup bench-scale bench-kills deny docs images release up down sample
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,9 @@ test: ## Run all tests; installs, starts and stops the real servers they need
 test-fast: ## Run the tests that need no servers
 	cargo test --workspace --lib --bins
 	cargo test -p stoker-tests --test it -- arrows:: house::
+
+test-upgrade: ## Upgrade services under load from an earlier build, PREVIOUS=REVISION (10 minutes, 6 GB of disk)
+	scripts/test-upgrade.sh $(PREVIOUS)
 
 bench: bench-load bench-ledger bench-index bench-reindex bench-tune bench-backup bench-scale ## Run all benchmarks
 

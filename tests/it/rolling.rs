@@ -1,4 +1,5 @@
 //! A rolling restart of scanners and workers under load, as an upgrade does it: SIGTERM to one after the other.
+//! `scripts/test-upgrade.sh` has the first ones be of an earlier build.
 
 use std::time::Duration;
 
@@ -60,6 +61,6 @@ async fn all_are_restarted_and_nothing_fails_is_lost_or_is_sent_twice() {
 /// It ends by itself, in time and with 0, before the next one is asked to.
 async fn restart(service: &mut Service) {
     assert_eq!(service.stop().await.unwrap(), Some(0));
-    service.start_again().unwrap();
+    service.upgrade().unwrap();
     service.page("/readyz").await.unwrap();
 }

@@ -69,7 +69,7 @@ async fn drivers_that_are_restarted_in_turn_miss_and_repeat_nothing() {
         let from = 3_000 * restart as u64;
         until(&drivers[other], run_id, |run| reindexed(run) > from).await;
         assert_eq!(drivers[next].stop().await.unwrap(), Some(0));
-        drivers[next].start_again().unwrap();
+        drivers[next].upgrade().unwrap();
         drivers[next].page("/readyz").await.unwrap();
     }
     let run = ended(&drivers[0], run_id).await;
