@@ -28,6 +28,8 @@ tests/parts/postgres14.sh install
 eval "$(tests/parts/postgres14.sh env)"
 tests/parts/pgbouncer.sh install
 eval "$(tests/parts/pgbouncer.sh env)"
+tests/parts/pgbackrest.sh install
+eval "$(tests/parts/pgbackrest.sh env)"
 
 # The tests start HAPI FHIR themselves, each on an empty database.
 tests/parts/hapi-fhir.sh install

@@ -68,11 +68,13 @@ async fn may_be_killed(world: World) {
         let pause = takes[&task].mul_f64(rng.random_range(0.0..1.0));
         let told =
             format!("kill {number} of seed {seed}, {pause:?} after the beginning of {task:?}");
-        agent.is_killed(task, pause, &told, &mut count).await;
+        if agent.is_killed(task, pause, &told, &mut count).await {
+            // The machine was busier when it was measured.
+            takes.entry(task).and_modify(|takes| *takes = pause);
+        }
     }
-    // Few where the machine was busier while it was measured how long tasks take.
-    assert!(count.broken_off >= KILLS / 4, "{count:?}");
-    assert!(count.left_something >= KILLS / 10, "{count:?}");
+    assert!(count.broken_off >= KILLS / 2, "{count:?}");
+    assert!(count.left_something >= KILLS / 4, "{count:?}");
     assert!(count.not_tidied * 4 <= count.left_something, "{count:?}");
     agent.do_whole(Task::Backup).await;
     agent.do_whole(Task::Drill).await;
@@ -237,7 +239,14 @@ impl Agent {
         is_over
     }
 
-    async fn is_killed(&mut self, task: Task, pause: Duration, told: &str, count: &mut Count) {
+    /// Whether it was through by then.
+    async fn is_killed(
+        &mut self,
+        task: Task,
+        pause: Duration,
+        told: &str,
+        count: &mut Count,
+    ) -> bool {
         let before = self.held().await;
         let is_over = self.is_killed_at(task, pause).await;
         count.broken_off += u32::from(!is_over);
@@ -245,6 +254,7 @@ impl Agent {
         count.left_something += u32::from(self.has_left().await);
         self.service.start_again().unwrap();
         count.not_tidied += u32::from(!self.is_tidy(told).await);
+        is_over
     }
 
     async fn held(&self) -> Held {

@@ -12,6 +12,7 @@ mod frozen;
 mod full;
 mod kills;
 mod load;
+mod pgbackrest;
 #[path = "../../services/backup-agent/tests/repository/proxy.rs"]
 mod proxy;
 mod s3;

@@ -210,6 +210,7 @@ pub(crate) async fn back_up(
         ended: clock.now(),
         parts: captured.parts,
         about: captured.about,
+        elsewhere: None,
         parent: None,
         verified: None,
         proof: None,
@@ -253,6 +254,7 @@ pub(crate) async fn drill(
         patience: Duration::from_mins(1),
         settings: BTreeMap::new(),
         canaries: Vec::new(),
+        pgbackrest: backup_agent::pgbackrest::Program::default(),
     };
     let clock: SharedClock = Arc::new(SystemClock);
     drill::drill(repository, &order, &clock, &progress()).await
@@ -276,6 +278,7 @@ pub(crate) fn order(backup: &str, into: PathBuf, start: Option<Version>) -> Orde
             programs: programs_of(version),
             patience: Duration::from_mins(1),
         }),
+        pgbackrest: backup_agent::pgbackrest::Program::default(),
     }
 }
 
@@ -308,21 +311,22 @@ impl Restored {
             looks.push("--ignore=tablespace_map");
         }
         server::run(&server::newest(), "pg_verifybackup", &looks);
-        let (programs, port) = (of.version.programs(), stoker_tests::ports::free_port());
-        let (port, log) = (port.unwrap(), order.into.with_extension("log"));
-        let options = format!(
-            "-p {port} -c unix_socket_directories={}",
-            order.into.display()
-        );
-        let (data, log) = (server::text(&order.into), server::text(&log));
-        let start = ["-D", data, "-w", "-s", "-l", log, "-o", &options, "start"];
+        Ok(Self::start(order.into.clone(), of.version))
+    }
+
+    /// Starts the server of a restored folder with a port of its own.
+    pub(crate) fn start(data: PathBuf, version: Version) -> Self {
+        let (programs, port) = (version.programs(), stoker_tests::ports::free_port());
+        let (port, log) = (port.unwrap(), data.with_extension("log"));
+        let options = format!("-p {port} -c unix_socket_directories={}", data.display());
+        let (folder, log) = (server::text(&data), server::text(&log));
+        let start = ["-D", folder, "-w", "-s", "-l", log, "-o", &options, "start"];
         server::run(&programs, "pg_ctl", &start);
-        let data = order.into.clone();
-        Ok(Self {
+        Self {
             port,
             programs,
             data,
-        })
+        }
     }
 
     pub(crate) async fn number(&self, query: &str) -> i64 {

@@ -88,6 +88,7 @@ async fn back_up(
         ended: clock.now(),
         parts: captured.parts,
         about: captured.about,
+        elsewhere: None,
         parent: None,
         verified: None,
         proof: None,
@@ -106,6 +107,7 @@ async fn prove(from: &str, scratch: PathBuf, clock: &SharedClock) -> anyhow::Res
         patience: Duration::from_mins(1),
         settings: std::collections::BTreeMap::new(),
         canaries: Vec::new(),
+        pgbackrest: backup_agent::pgbackrest::Program::default(),
     };
     let progress = watch::Sender::default();
     let proof = drill::drill(&*repository, &order, clock, &progress).await?;

@@ -63,7 +63,7 @@ pub struct Backup {
     /// The source, as the configuration names it.
     #[prost(string, tag = "4")]
     pub source: ::prost::alloc::string::String,
-    /// What made it: `native`, `pg_basebackup`, `import`.
+    /// What made it: `native`, `pg_basebackup`, `pgbackrest`, `import`.
     #[prost(string, tag = "5")]
     pub engine: ::prost::alloc::string::String,
     /// When it was begun.
@@ -90,6 +90,25 @@ pub struct Backup {
     /// The last time it was restored for proof; unset where it never was.
     #[prost(message, optional, tag = "12")]
     pub proof: ::core::option::Option<Proof>,
+    /// What its engine keeps of it in a repository of its own; unset where all of it is in the parts.
+    #[prost(message, optional, tag = "13")]
+    pub elsewhere: ::core::option::Option<Elsewhere>,
+}
+/// A set of pgBackRest's, in its own repository.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Elsewhere {
+    /// The cluster, as pgBackRest names it.
+    #[prost(string, tag = "1")]
+    pub stanza: ::prost::alloc::string::String,
+    /// The set, as pgBackRest names it.
+    #[prost(string, tag = "2")]
+    pub label: ::prost::alloc::string::String,
+    /// Bytes as they are stored.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    /// Bytes before compression.
+    #[prost(uint64, tag = "4")]
+    pub raw_bytes: u64,
 }
 /// A file of a backup.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -20,6 +20,7 @@ pub mod import;
 pub mod manifest;
 pub mod metrics;
 pub mod notify;
+pub mod pgbackrest;
 pub mod postgres;
 pub mod repository;
 pub mod restore;

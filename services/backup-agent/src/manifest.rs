@@ -22,7 +22,7 @@ pub struct Manifest {
     pub store: StoreKind,
     /// The source as the configuration names it, such as `fhir`.
     pub source: String,
-    /// What made it: `native`, `pg_basebackup`, `import`.
+    /// What made it: `native`, `pg_basebackup`, `pgbackrest`, `import`.
     pub engine: String,
     /// When it was begun.
     pub started: DateTime<Utc>,
@@ -33,6 +33,9 @@ pub struct Manifest {
     /// What is known of the source that is the store's own affair: versions, system identifier, timeline, positions in
     /// the log; see the store's module.
     pub about: BTreeMap<String, String>,
+    /// What its engine keeps of it in a repository of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<Elsewhere>,
     /// The backup that this one needs; none for one that stands on its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
@@ -45,15 +48,30 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Bytes before compression, of all parts.
+    /// Bytes before compression, of all there is.
     pub fn raw_bytes(&self) -> u64 {
-        self.parts.iter().map(|part| part.raw_bytes).sum()
+        let elsewhere = self.elsewhere.as_ref().map_or(0, |set| set.raw_bytes);
+        self.parts.iter().map(|part| part.raw_bytes).sum::<u64>() + elsewhere
     }
 
-    /// Bytes as they are stored, of all parts.
+    /// Bytes as they are stored, of all there is.
     pub fn stored_bytes(&self) -> u64 {
-        self.parts.iter().map(|part| part.bytes).sum()
+        let elsewhere = self.elsewhere.as_ref().map_or(0, |set| set.bytes);
+        self.parts.iter().map(|part| part.bytes).sum::<u64>() + elsewhere
     }
+}
+
+/// A set of pgBackRest's, in its own repository: see [`crate::pgbackrest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// The cluster, as pgBackRest names it.
+    pub stanza: String,
+    /// The set, as pgBackRest names it.
+    pub label: String,
+    /// Bytes as they are stored.
+    pub bytes: u64,
+    /// Bytes before compression.
+    pub raw_bytes: u64,
 }
 
 /// Kinds of stores.

@@ -40,14 +40,16 @@ pub(super) fn list(backups: &[Backup]) -> String {
     out
 }
 
-/// Bytes of all parts as they are stored.
+/// Bytes of all there is, as they are stored.
 pub(super) fn stored(backup: &Backup) -> u64 {
-    backup.parts.iter().map(|part| part.bytes).sum()
+    let elsewhere = backup.elsewhere.as_ref().map_or(0, |set| set.bytes);
+    backup.parts.iter().map(|part| part.bytes).sum::<u64>() + elsewhere
 }
 
-/// Bytes of all parts before compression.
+/// Bytes of all there is, before compression.
 pub(super) fn raw(backup: &Backup) -> u64 {
-    backup.parts.iter().map(|part| part.raw_bytes).sum()
+    let elsewhere = backup.elsewhere.as_ref().map_or(0, |set| set.raw_bytes);
+    backup.parts.iter().map(|part| part.raw_bytes).sum::<u64>() + elsewhere
 }
 
 fn verified_word(verified: Option<&Verified>) -> &'static str {
@@ -94,6 +96,15 @@ pub(super) fn detail(backup: &Backup) -> String {
             size(part.bytes),
             part.compression,
             part.sha256
+        );
+    }
+    if let Some(set) = &backup.elsewhere {
+        let _ = writeln!(
+            out,
+            "elsewhere   set {} of pgBackRest's stanza {}, {}",
+            set.label,
+            set.stanza,
+            size(set.bytes)
         );
     }
     out.push_str(&state(backup));
@@ -163,6 +174,11 @@ pub(super) fn backup_to_json(backup: &Backup) -> Value {
         "bytes": stored(backup), "raw_bytes": raw(backup), "parts": parts,
         "about": sorted(backup).into_iter().collect::<std::collections::BTreeMap<_, _>>(),
         "parent": backup.parent,
+        "elsewhere": backup.elsewhere.as_ref().map(|set| {
+            json!({
+                "stanza": set.stanza, "label": set.label, "bytes": set.bytes, "raw_bytes": set.raw_bytes,
+            })
+        }),
         "verified": backup.verified.as_ref().map(verified_to_json),
         "proof": backup.proof.as_ref().map(proof_to_json),
     })

@@ -134,6 +134,7 @@ impl Agent {
         for what in repository.clean(&under_way).await? {
             tracing::info!(place = repository.place(), "taken away: {what}");
         }
+        self.tidy(repository).await;
         Ok(())
     }
 
@@ -163,7 +164,8 @@ impl Agent {
         running: &Running,
     ) -> Result<Manifest, JobError> {
         let started = self.clock.now();
-        let capturing = source.store.capture(draft, running.seen());
+        let address = format!("{}/{}", source.repository.place(), running.run.backup);
+        let capturing = source.store.capture(&address, draft, running.seen());
         let captured = running.unless_stopped(capturing).await?;
         if captured.is_empty() {
             return Err(JobError::Failed(
@@ -191,6 +193,7 @@ impl Agent {
             ended: self.clock.now(),
             parts: captured.parts,
             about: captured.about,
+            elsewhere: captured.elsewhere,
             parent: None,
             verified: None,
             proof: None,

@@ -139,8 +139,8 @@ impl Agent {
         }
         match backup.store {
             StoreKind::Postgresql => {
-                let (drill, clock) = (self.config.drill.clone(), Arc::clone(&self.clock));
-                Ok(Arc::new(Postgres::of_backups_only(drill, clock)))
+                let clock = Arc::clone(&self.clock);
+                Ok(Arc::new(Postgres::of_backups_only(&self.config, clock)))
             }
             StoreKind::Mongodb => Err(AgentError::Asked(format!(
                 "{} is of MongoDB, which Stoker lists and does not read yet; use mongorestore",

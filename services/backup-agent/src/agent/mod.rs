@@ -41,6 +41,7 @@ mod prune;
 mod running;
 mod runs;
 mod source;
+mod tidy;
 
 pub use error::AgentError;
 pub use look::{BackupName, Unusable};

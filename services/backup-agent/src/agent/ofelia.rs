@@ -78,18 +78,14 @@ fn source(
         address: job.address()?,
         password_file: None,
         engine: settings.engine,
+        stanza: job.name.clone(),
         options: settings.options(),
     };
     let place = job.repository.display().to_string();
     let repository = made.repository(config, &place, clock);
     Ok(Source {
         name: job.name.clone(),
-        store: Arc::new(Postgres::new(
-            origin,
-            config.drill.clone(),
-            Vec::new(),
-            Arc::clone(clock),
-        )),
+        store: Arc::new(Postgres::new(origin, config, Vec::new(), Arc::clone(clock))),
         repository: repository.map_err(|e| e.to_string())?,
         folder: job.folder.clone(),
         settings,

@@ -179,6 +179,10 @@ impl Agent {
             }
             pruned.deleted.push(name);
         }
+        if !pruned.deleted.is_empty() {
+            running.phase("taking away what is kept elsewhere");
+            self.tidy(&*self.repository(place)?).await;
+        }
         Ok(pruned)
     }
 

@@ -106,13 +106,14 @@ impl Made {
             address,
             password_file: given.password_file.clone(),
             engine: settings.engine,
+            stanza: given.stanza.clone().unwrap_or_else(|| name.to_owned()),
             options: settings.options(),
         };
-        let (drill, canaries) = (config.drill.clone(), given.canaries.clone());
+        let canaries = given.canaries.clone();
         let place = place.ok_or_else(|| missing("repository"))?;
         Ok(Source {
             name: name.to_owned(),
-            store: Arc::new(Postgres::new(origin, drill, canaries, Arc::clone(clock))),
+            store: Arc::new(Postgres::new(origin, config, canaries, Arc::clone(clock))),
             repository: self.repository(config, place, clock)?,
             folder: usual_name(StoreKind::Postgresql),
             settings,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::SourceSettings;
 use crate::basebackup;
 use crate::compress::Compression;
+use crate::pgbackrest;
 use crate::postgres::Options;
 use crate::retention::Rules;
 use crate::schedule::{Schedule, Timing};
@@ -20,6 +21,8 @@ pub enum Engine {
     Native,
     /// PostgreSQL's program of that name, by way of the drills' scratch folder.
     PgBasebackup,
+    /// pgBackRest, which keeps them in its own repository: see [`crate::pgbackrest`].
+    Pgbackrest,
 }
 
 impl Engine {
@@ -28,6 +31,7 @@ impl Engine {
         match self {
             Self::Native => "native",
             Self::PgBasebackup => basebackup::ENGINE,
+            Self::Pgbackrest => pgbackrest::ENGINE,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stoker_shared::config::Faults;
 
-use super::{BackupSettings, Config, SourceSettings};
+use super::{BackupSettings, Config, Engine, SourceSettings};
 use crate::compress::Compression;
 use crate::repository;
 
@@ -72,6 +72,7 @@ fn check_source(config: &Config, name: &str, source: &SourceSettings, faults: &m
             "must be given, such as postgres://user@db:5432/",
         );
     }
+    check_engine(config, name, source, faults);
     if let Err(error) = source.password(name) {
         faults.add(&key("password_file"), error.to_string());
     }
@@ -90,6 +91,29 @@ fn check_source(config: &Config, name: &str, source: &SourceSettings, faults: &m
         &config.backup.of(source),
         faults,
     );
+}
+
+/// What pgBackRest's own configuration says is said in one place.
+fn check_engine(config: &Config, name: &str, source: &SourceSettings, faults: &mut Faults) {
+    let key = |key: &str| format!("sources.{name}.{key}");
+    let engine = config.backup.of(source).engine;
+    if engine != Engine::Pgbackrest {
+        if source.stanza.is_some() {
+            faults.add(&key("stanza"), "is of use with `engine: pgbackrest` only");
+        }
+        return;
+    }
+    for (setting, is_given) in [
+        ("compression", source.compression.is_some()),
+        ("threads", source.threads.is_some()),
+        ("server_compression", source.server_compression.is_some()),
+        ("max_rate_kb", source.max_rate_kb.is_some()),
+    ] {
+        if is_given {
+            let problem = "is for pgBackRest's own configuration to say; take it out here";
+            faults.add(&key(setting), problem);
+        }
+    }
 }
 
 fn check_place(config: &Config, key: &str, url: Option<&str>, faults: &mut Faults) {

@@ -15,8 +15,10 @@ use stoker_shared::store::{PostgresOptions, StoreUrl};
 
 mod backup;
 mod check;
+mod pgbackrest;
 
 pub use backup::{BackupSettings, Engine};
+pub use pgbackrest::PgbackrestSettings;
 
 use crate::catalog::CatalogOptions;
 use crate::drill::Canary;
@@ -42,6 +44,8 @@ pub struct Config {
     pub backup: BackupSettings,
     /// How backups are restored for proof.
     pub drill: DrillSettings,
+    /// How pgBackRest is run, for sources whose engine it is.
+    pub pgbackrest: PgbackrestSettings,
     /// What is backed up, by the name that backups bear.
     pub sources: BTreeMap<String, SourceSettings>,
     /// The jobs of the scheduler ofelia that are done in its place.
@@ -122,6 +126,8 @@ pub struct SourceSettings {
     pub canaries: Vec<Canary>,
     /// See [`BackupSettings::engine`].
     pub engine: Option<Engine>,
+    /// pgBackRest's name of the cluster; the source's unless given.
+    pub stanza: Option<String>,
     /// See [`BackupSettings::compression`].
     pub compression: Option<crate::compress::Compression>,
     /// See [`BackupSettings::threads`].
@@ -182,6 +188,7 @@ impl Default for Config {
             kafka: KafkaConfig::default(),
             backup: BackupSettings::default(),
             drill: DrillSettings::default(),
+            pgbackrest: PgbackrestSettings::default(),
             sources: BTreeMap::new(),
             ofelia: OfeliaSettings::default(),
             troubles: troubles::Rules::default(),

@@ -6,6 +6,7 @@ use stoker_proto::backup::v1::StartRestoreRequest;
 use tonic::Status;
 
 use crate::config::DrillSettings;
+use crate::pgbackrest;
 use crate::restore::{Order, Places, Start};
 use crate::server::User;
 
@@ -49,6 +50,8 @@ pub(super) fn order(
         overwrite: request.overwrite,
         durable: true,
         start: request.start.then_some(start),
+        // The source's store knows better.
+        pgbackrest: pgbackrest::Program::default(),
     })
 }
 

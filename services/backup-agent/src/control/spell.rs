@@ -6,7 +6,7 @@ use stoker_proto::backup::v1 as proto;
 
 use crate::agent::{Pruned, Unusable};
 use crate::catalog::{Kept, Run, RunState, Task};
-use crate::manifest::{Check, Manifest, Part, Proof, Verified};
+use crate::manifest::{Check, Elsewhere, Manifest, Part, Proof, Verified};
 use crate::retention::{Decision, Verdict};
 
 pub(crate) fn spelled(state: RunState) -> proto::RunState {
@@ -61,6 +61,7 @@ pub(super) fn backup(kept: Kept) -> proto::Backup {
         ended: Some(time(manifest.ended)),
         parts: manifest.parts.into_iter().map(part).collect(),
         about: manifest.about.into_iter().collect(),
+        elsewhere: manifest.elsewhere.map(elsewhere),
         parent: manifest.parent.unwrap_or_default(),
         verified: manifest.verified.map(verified),
         proof: manifest.proof.map(proof),
@@ -104,6 +105,15 @@ fn decision(decision: Decision, manifests: &[Manifest]) -> proto::Decision {
         bytes: manifest.map_or(0, Manifest::stored_bytes),
         stays,
         why,
+    }
+}
+
+fn elsewhere(set: Elsewhere) -> proto::Elsewhere {
+    proto::Elsewhere {
+        stanza: set.stanza,
+        label: set.label,
+        bytes: set.bytes,
+        raw_bytes: set.raw_bytes,
     }
 }
 

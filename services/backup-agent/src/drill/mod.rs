@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use stoker_shared::clock::SharedClock;
 use tokio::sync::watch;
 
-use crate::manifest::{Check, Proof};
+use crate::manifest::{Check, Manifest, Proof};
+use crate::pgbackrest;
 use crate::repository::Repository;
 use crate::restore::{self, Places, Progress, RestoreError};
 use crate::server::{self, Programs, ServerError, User};
@@ -46,6 +47,8 @@ pub struct Order {
     pub settings: BTreeMap<String, String>,
     /// What else must hold.
     pub canaries: Vec<Canary>,
+    /// How pgBackRest is run, where it keeps the backup.
+    pub pgbackrest: pgbackrest::Program,
 }
 
 /// A question whose answer is known.
@@ -148,11 +151,7 @@ async fn look(
         }
         Err(error) => return Err(DrillError::Restore(error)),
     };
-    let parts = restored.backup.parts.len();
-    seen.add(
-        "restore",
-        Ok(format!("{parts} parts, each as the manifest says")),
-    );
+    seen.add("restore", Ok(what_was_restored(&restored.backup)));
     let programs = Programs::find(order.programs.as_deref(), restored.major)?;
     settings::put(throwaway, &order.settings)?;
     progress.send_modify(|now| now.step = restore::Step::Starting);
@@ -199,6 +198,13 @@ async fn start(
     }
 }
 
+fn what_was_restored(backup: &Manifest) -> String {
+    backup.elsewhere.as_ref().map_or_else(
+        || format!("{} parts, each as the manifest says", backup.parts.len()),
+        |set| format!("set {} of pgBackRest, as it was written", set.label),
+    )
+}
+
 fn restore_order(order: &Order, throwaway: &Throwaway) -> restore::Order {
     restore::Order {
         backup: order.backup.clone(),
@@ -209,5 +215,6 @@ fn restore_order(order: &Order, throwaway: &Throwaway) -> restore::Order {
         overwrite: false,
         durable: false,
         start: None,
+        pgbackrest: order.pgbackrest.clone(),
     }
 }

@@ -123,6 +123,7 @@ impl Taken {
             ended: last.unwrap_or(started).max(started),
             parts: self.parts,
             about: self.about,
+            elsewhere: None,
             parent: None,
             verified: self.is_verified.then(|| Verified {
                 at: clock.now(),

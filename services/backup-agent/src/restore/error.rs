@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::pgbackrest::PgbackrestError;
 use crate::repository::RepositoryError;
 use crate::server::ServerError;
 use crate::tar::TarError;
@@ -52,6 +53,9 @@ pub enum RestoreError {
         /// Why it is refused.
         what: &'static str,
     },
+    /// pgBackRest did not restore its set.
+    #[error(transparent)]
+    Pgbackrest(#[from] PgbackrestError),
     /// A folder that is not empty.
     #[error("{folder}: is not empty, so nothing was restored: {advice}")]
     NotEmpty {
@@ -111,6 +115,7 @@ impl RestoreError {
                 error,
                 RepositoryError::Differs { .. } | RepositoryError::Manifest { .. }
             ),
+            Self::Pgbackrest(error) => error.is_of_backup(),
             _ => false,
         }
     }

@@ -14,11 +14,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::manifest::Manifest;
+use crate::pgbackrest;
 use crate::repository::Repository;
 use crate::server::{self, Programs, User};
 
 mod archive;
 mod cluster;
+mod content;
 mod error;
 mod files;
 mod parts;
@@ -30,8 +32,7 @@ pub use cluster::steps_on_other_nodes;
 pub use error::RestoreError;
 pub use tablespaces::Places;
 
-use parts::Parts;
-use tablespaces::Tablespaces;
+use content::Content;
 use target::Target;
 
 /// What to restore, and where to.
@@ -54,6 +55,8 @@ pub struct Order {
     pub durable: bool,
     /// Starts the server.
     pub start: Option<Start>,
+    /// How pgBackRest is run, where it keeps the backup.
+    pub pgbackrest: pgbackrest::Program,
 }
 
 /// How to start the server of a restored folder.
@@ -130,21 +133,15 @@ pub async fn restore(
         ..order.clone()
     };
     let backup = repository.manifest(&order.backup).await?;
-    let parts = Parts::of(&backup)?;
-    progress.send_modify(|now| now.of = parts.archives().map(|(_, part)| part.bytes).sum());
-    let spaces = Tablespaces::place(repository, &backup.name, &parts, &order.tablespaces).await?;
-    let spaces = Arc::new(spaces);
+    let content = Content::of(repository, &backup, &order.pgbackrest).await?;
+    progress.send_modify(|now| now.of = content.bytes());
+    let spaces = content.place(repository, &backup.name, &order.tablespaces);
+    let spaces = Arc::new(spaces.await?);
     let target = Target::new(order, Arc::clone(&spaces));
     let target = on_disk(move || target.prepare()).await?;
-    for (kind, part) in parts.archives() {
-        progress.send_modify(|now| now.step = Step::Extracting(part.name.clone()));
-        let tree = target.tree(kind, &part.name)?;
-        archive::extract(repository, &backup.name, part, tree, progress).await?;
-    }
-    if let Some(part) = parts.manifest {
-        let bytes = archive::whole(repository, &backup.name, part).await?;
-        target.keep_manifest(&bytes)?;
-    }
+    content
+        .fill(repository, &backup.name, &target, progress)
+        .await?;
     progress.send_modify(|now| now.step = Step::Finishing);
     let major = on_disk(move || target.complete()).await?;
     let started = start(order, major, progress).await?;

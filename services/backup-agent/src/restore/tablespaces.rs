@@ -109,7 +109,11 @@ impl Tablespaces {
     }
 }
 
-fn placed(old: BTreeMap<String, PathBuf>, places: &Places) -> Result<Tablespaces, RestoreError> {
+/// The same where it is known where they were, by their oid.
+pub(super) fn placed(
+    old: BTreeMap<String, PathBuf>,
+    places: &Places,
+) -> Result<Tablespaces, RestoreError> {
     if let Places::Mapped(pairs) = places {
         let unknown = pairs
             .iter()

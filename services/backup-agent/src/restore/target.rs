@@ -12,12 +12,12 @@ use super::parts::Kind;
 use super::tablespaces::Tablespaces;
 use super::tree::{HELD, Tree};
 use super::{Order, RestoreError, files};
-use crate::server;
+use crate::server::{self, User};
 
 /// The file that says that a restore is not over; with it and without `pg_control` a folder is that restore's to clear.
 const MARK: &str = "stoker-restore.json";
 
-const CONTROL: &str = "global/pg_control";
+pub(super) const CONTROL: &str = "global/pg_control";
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -86,6 +86,16 @@ impl Target {
         };
         let spaces = Arc::clone(&self.spaces);
         Ok(Tree::new(kind, part, root, self.order.owner, spaces))
+    }
+
+    /// The folder, and who is to own what is in it.
+    pub(super) fn folder(&self) -> (&Path, Option<User>) {
+        (&self.order.into, self.order.owner)
+    }
+
+    /// The tablespaces by their oid, and their folders.
+    pub(super) fn tablespaces(&self) -> Vec<(String, PathBuf)> {
+        self.spaces.list()
     }
 
     /// Puts PostgreSQL's own manifest beside the files, where `pg_verifybackup` looks for it.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::catalog::Seen;
-use crate::manifest::{Manifest, Part, Proof, StoreKind};
+use crate::manifest::{Elsewhere, Manifest, Part, Proof, StoreKind};
 use crate::repository::{Draft, Repository, RepositoryError};
 use crate::restore::Order;
 use crate::troubles;
@@ -35,9 +35,10 @@ pub trait Store: Debug + Send + Sync + 'static {
     fn engine(&self) -> &'static str;
 
     /// Writes a backup into a draft. All parts are finished when this ends well; the draft is the caller's to commit or
-    /// to abandon.
+    /// to abandon. `address` is the repository's place, a slash, and the backup's name.
     async fn capture(
         &self,
+        address: &str,
         draft: &dyn Draft,
         seen: &watch::Sender<Seen>,
     ) -> Result<Captured, StoreError>;
@@ -67,6 +68,18 @@ pub trait Store: Debug + Send + Sync + 'static {
         backup: &str,
         seen: &watch::Sender<Seen>,
     ) -> Result<Proof, StoreError>;
+
+    /// Whether its backups are kept elsewhere than in the repository, and [`Store::tidy`] has something to do.
+    fn keeps_elsewhere(&self) -> bool {
+        false
+    }
+
+    /// Takes away what is kept elsewhere for backups of a repository that are no more; `known` are those there are.
+    /// Answers what it was, for people.
+    async fn tidy(&self, place: &str, known: &[Manifest]) -> Result<Vec<String>, StoreError> {
+        let _ = (place, known);
+        Ok(Vec::new())
+    }
 }
 
 /// A backup whose parts are all written.
@@ -76,12 +89,15 @@ pub struct Captured {
     pub parts: Vec<Part>,
     /// See [`Manifest::about`].
     pub about: BTreeMap<String, String>,
+    /// See [`Manifest::elsewhere`].
+    pub elsewhere: Option<Elsewhere>,
 }
 
 impl Captured {
     /// Whether there is nothing in it, or a part has no byte.
     pub fn is_empty(&self) -> bool {
-        troubles::is_empty(&self.parts) || self.parts.iter().any(|part| part.raw_bytes == 0)
+        troubles::is_empty(&self.parts, self.elsewhere.as_ref())
+            || self.parts.iter().any(|part| part.raw_bytes == 0)
     }
 }
 

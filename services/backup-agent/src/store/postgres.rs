@@ -14,11 +14,12 @@ use super::progress::{of_backup, of_reading, of_restore, passed_on};
 use super::{Captured, Store, StoreError};
 use crate::basebackup::{self, Program};
 use crate::catalog::Seen;
-use crate::config::{DrillSettings, Engine};
+use crate::config::{Config, DrillSettings, Engine, PgbackrestSettings};
 use crate::drill::{self, Canary, DrillError};
 use crate::manifest::{Manifest, Proof, StoreKind};
+use crate::pgbackrest::{self, PgbackrestError};
 use crate::postgres::{self, HowMuch, Options, PostgresError, Source};
-use crate::repository::{Draft, Repository};
+use crate::repository::{Draft, Repository, verify_part};
 use crate::restore::{self, Order, RestoreError};
 use crate::server::{ServerError, User};
 
@@ -27,6 +28,7 @@ use crate::server::{ServerError, User};
 pub struct Postgres {
     origin: Option<Origin>,
     drill: DrillSettings,
+    pgbackrest: PgbackrestSettings,
     canaries: Vec<Canary>,
     clock: SharedClock,
 }
@@ -40,6 +42,8 @@ pub struct Origin {
     pub password_file: Option<PathBuf>,
     /// What makes its backups.
     pub engine: Engine,
+    /// pgBackRest's name of it.
+    pub stanza: String,
     /// How.
     pub options: Options,
 }
@@ -57,28 +61,63 @@ impl Origin {
 
 impl Postgres {
     /// One that is backed up; `canaries` must hold of its backups.
-    pub fn new(
-        origin: Origin,
-        drill: DrillSettings,
-        canaries: Vec<Canary>,
-        clock: SharedClock,
-    ) -> Self {
+    pub fn new(origin: Origin, config: &Config, canaries: Vec<Canary>, clock: SharedClock) -> Self {
         Self {
             origin: Some(origin),
-            drill,
             canaries,
-            clock,
+            ..Self::of_backups_only(config, clock)
         }
     }
 
     /// One that is no longer backed up.
-    pub fn of_backups_only(drill: DrillSettings, clock: SharedClock) -> Self {
+    pub fn of_backups_only(config: &Config, clock: SharedClock) -> Self {
         Self {
             origin: None,
-            drill,
+            drill: config.drill.clone(),
+            pgbackrest: config.pgbackrest.clone(),
             canaries: Vec::new(),
             clock,
         }
+    }
+
+    /// By way of the server's own protocol, or of its own program.
+    async fn streamed(
+        &self,
+        origin: &Origin,
+        source: &Source,
+        draft: &dyn Draft,
+        progress: &watch::Sender<postgres::Progress>,
+    ) -> Result<postgres::Captured, StoreError> {
+        let (options, clock) = (&origin.options, &self.clock);
+        if origin.engine == Engine::Native {
+            let captured = postgres::capture(source, options, draft, clock, progress);
+            return captured.await.map_err(|e| failed(&e));
+        }
+        let program = Program {
+            programs: self.drill.programs.clone(),
+            scratch: self.drill.scratch.clone(),
+        };
+        let captured = basebackup::capture(&program, source, options, draft, clock, progress);
+        captured.await.map_err(|e| failed(&e))
+    }
+
+    /// By pgBackRest.
+    async fn set_made(
+        &self,
+        origin: &Origin,
+        address: &str,
+        draft: &dyn Draft,
+        seen: &watch::Sender<Seen>,
+    ) -> Result<Captured, StoreError> {
+        let program = self.pgbackrest.writing().map_err(|e| failed(&e))?;
+        let order = pgbackrest::Order {
+            stanza: &origin.stanza,
+            address,
+            fast_checkpoint: origin.options.fast_checkpoint,
+            scratch: &self.drill.scratch,
+        };
+        let captured = pgbackrest::capture(&program, &order, draft, seen).await;
+        captured.map_err(|e| failed(&e))
     }
 
     fn drill_order(&self, backup: &str) -> Result<drill::Order, ServerError> {
@@ -93,6 +132,7 @@ impl Postgres {
             patience: settings.patience,
             settings: settings.settings.clone(),
             canaries: self.canaries.clone(),
+            pgbackrest: self.pgbackrest.reading(),
         })
     }
 }
@@ -116,6 +156,7 @@ impl Store for Postgres {
 
     async fn capture(
         &self,
+        address: &str,
         draft: &dyn Draft,
         seen: &watch::Sender<Seen>,
     ) -> Result<Captured, StoreError> {
@@ -123,31 +164,24 @@ impl Store for Postgres {
             let what = "the configuration names no server of this source";
             return Err(StoreError::Failed(what.to_owned()));
         };
+        if origin.engine == Engine::Pgbackrest {
+            return self.set_made(origin, address, draft, seen).await;
+        }
         let source = origin.source();
         let source = source.map_err(|e| StoreError::Failed(e.to_string()))?;
         let (progress, heard) = watch::channel(postgres::Progress::default());
-        let (options, clock) = (&origin.options, &self.clock);
-        // What goes wrong while a backup is made says nothing of one that is there.
-        let failed = |error: &dyn std::error::Error| StoreError::Failed(error.to_string());
-        let captured = match origin.engine {
-            Engine::Native => {
-                let capturing = postgres::capture(&source, options, draft, clock, &progress);
-                let captured = passed_on(seen, heard, of_backup, capturing).await;
-                captured.map_err(|e| failed(&e))?
-            }
-            Engine::PgBasebackup => {
-                let program = Program {
-                    programs: self.drill.programs.clone(),
-                    scratch: self.drill.scratch.clone(),
-                };
-                let capturing =
-                    basebackup::capture(&program, &source, options, draft, clock, &progress);
-                let captured = passed_on(seen, heard, of_backup, capturing).await;
-                captured.map_err(|e| failed(&e))?
-            }
-        };
-        let postgres::Captured { parts, about } = captured;
-        Ok(Captured { parts, about })
+        let captured = passed_on(
+            seen,
+            heard,
+            of_backup,
+            self.streamed(origin, &source, draft, &progress),
+        );
+        let postgres::Captured { parts, about } = captured.await?;
+        Ok(Captured {
+            parts,
+            about,
+            elsewhere: None,
+        })
     }
 
     async fn verify(
@@ -157,6 +191,14 @@ impl Store for Postgres {
         sample_percent: Option<u32>,
         seen: &watch::Sender<Seen>,
     ) -> Result<(), StoreError> {
+        if let Some(set) = &backup.elsewhere {
+            for part in &backup.parts {
+                verify_part(repository, &backup.name, part).await?;
+            }
+            let program = self.pgbackrest.reading();
+            let verified = pgbackrest::verify(&program, set).await;
+            return verified.map_err(|e| of_set(&e));
+        }
         // Another share each time.
         let now = self.clock.now().timestamp_micros().unsigned_abs();
         let how_much = sample_percent.map_or(HowMuch::All, |percent| HowMuch::Sample {
@@ -177,6 +219,10 @@ impl Store for Postgres {
         order: &Order,
         seen: &watch::Sender<Seen>,
     ) -> Result<String, StoreError> {
+        let order = &Order {
+            pgbackrest: self.pgbackrest.reading(),
+            ..order.clone()
+        };
         let (progress, heard) = watch::channel(restore::Progress::default());
         let restoring = restore::restore(repository, order, &progress);
         let restored = passed_on(seen, heard, of_restore, restoring);
@@ -216,6 +262,33 @@ impl Store for Postgres {
             DrillError::Restore(error) => of_restoring(&error),
             other => StoreError::Failed(other.to_string()),
         })
+    }
+
+    fn keeps_elsewhere(&self) -> bool {
+        let engine = self.origin.as_ref().map(|origin| origin.engine);
+        engine == Some(Engine::Pgbackrest)
+    }
+
+    async fn tidy(&self, place: &str, known: &[Manifest]) -> Result<Vec<String>, StoreError> {
+        let Some(origin) = self.origin.as_ref().filter(|_| self.keeps_elsewhere()) else {
+            return Ok(Vec::new());
+        };
+        let program = self.pgbackrest.writing().map_err(|e| failed(&e))?;
+        let tidied = pgbackrest::tidy(&program, &origin.stanza, place, known).await;
+        tidied.map_err(|e| failed(&e))
+    }
+}
+
+/// What goes wrong while a backup is made says nothing of one that is there.
+fn failed(error: &dyn std::error::Error) -> StoreError {
+    StoreError::Failed(error.to_string())
+}
+
+fn of_set(error: &PgbackrestError) -> StoreError {
+    if error.is_of_backup() {
+        StoreError::Bad(error.to_string())
+    } else {
+        StoreError::Failed(error.to_string())
     }
 }
 

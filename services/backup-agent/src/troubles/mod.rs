@@ -173,12 +173,16 @@ pub fn of(rules: &Rules, known: &Known<'_>, now: DateTime<Utc>) -> Vec<Trouble> 
 pub fn good(backups: &[Kept], now: DateTime<Utc>) -> impl Iterator<Item = &Manifest> {
     let all = backups.iter().map(|kept| &kept.manifest);
     all.filter(move |backup| backup.started <= now + AHEAD)
-        .filter(|backup| !is_empty(&backup.parts) && !is_refuted(backup))
+        .filter(|backup| !has_nothing(backup) && !is_refuted(backup))
 }
 
 /// The last time that a backup was restored for proof with success, also of one that is gone.
 pub fn last_proof(proofs: &[Proven]) -> Option<&Proven> {
     proofs.iter().find(|proven| proven.proof.good)
+}
+
+fn has_nothing(backup: &Manifest) -> bool {
+    is_empty(&backup.parts, backup.elsewhere.as_ref())
 }
 
 fn is_refuted(backup: &Manifest) -> bool {
@@ -193,11 +197,11 @@ fn size(rules: &Rules, known: &Known<'_>) -> Option<Trouble> {
     let newest = &newest.manifest;
     let bytes = newest.raw_bytes();
     let backup = newest.name.clone();
-    if is_empty(&newest.parts) {
+    if has_nothing(newest) {
         return Some(Trouble::Empty { backup, bytes });
     }
     let before = before.iter().map(|kept| &kept.manifest);
-    let before = before.filter(|backup| !is_empty(&backup.parts) && !is_refuted(backup));
+    let before = before.filter(|backup| !has_nothing(backup) && !is_refuted(backup));
     let Shrinkage { bytes, usual } = sizes::shrunk(rules.shrunk_percent, newest, before)?;
     Some(Trouble::Shrunk {
         backup,

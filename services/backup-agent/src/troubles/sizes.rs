@@ -1,6 +1,6 @@
 //! How large backups are.
 
-use crate::manifest::{Manifest, Part};
+use crate::manifest::{Elsewhere, Manifest, Part};
 
 /// What tar writes when it is given no file at all is no larger.
 const EMPTY_BYTES: u64 = 10_240;
@@ -15,10 +15,10 @@ pub(super) struct Shrinkage {
     pub(super) usual: u64,
 }
 
-/// Whether a backup of these parts has nothing in it: then it is none, however well it was made.
-pub fn is_empty(parts: &[Part]) -> bool {
-    let bytes: u64 = parts.iter().map(|part| part.raw_bytes).sum();
-    bytes <= EMPTY_BYTES
+/// Whether a backup of these parts, or of that elsewhere, has nothing in it: then it is none, however well it was made.
+pub fn is_empty(parts: &[Part], elsewhere: Option<&Elsewhere>) -> bool {
+    let parts: u64 = parts.iter().map(|part| part.raw_bytes).sum();
+    elsewhere.map_or(parts, |set| set.raw_bytes) <= EMPTY_BYTES
 }
 
 /// Whether a backup is much smaller than those before, the newest first.
@@ -39,6 +39,9 @@ pub(super) fn shrunk<'a>(
 /// How much is written while a backup is made says nothing of how much data there is.
 fn data_bytes(backup: &Manifest) -> u64 {
     let is_data = |part: &&Part| !part.name.starts_with("pg_wal.tar");
+    if let Some(set) = &backup.elsewhere {
+        return set.raw_bytes;
+    }
     backup
         .parts
         .iter()

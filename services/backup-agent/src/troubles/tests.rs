@@ -37,6 +37,7 @@ fn backup(hours: i64, bytes: u64) -> Kept {
             part("pg_wal.tar.zst", 16 << 20),
         ],
         about: std::collections::BTreeMap::new(),
+        elsewhere: None,
         parent: None,
         verified: None,
         proof: None,

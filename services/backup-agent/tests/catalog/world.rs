@@ -163,6 +163,7 @@ pub(crate) fn backup(source: &str, hours: i64) -> Manifest {
             raw_bytes: 10,
         }],
         about: [("timeline".to_owned(), "1".to_owned())].into(),
+        elsewhere: None,
         parent: None,
         verified: Some(Verified {
             at: started,

@@ -51,6 +51,7 @@ pub(crate) fn manifest(captured: &Captured) -> Manifest {
         ended: DateTime::UNIX_EPOCH,
         parts: captured.parts.clone(),
         about: BTreeMap::new(),
+        elsewhere: None,
         parent: None,
         verified: None,
         proof: None,

@@ -192,6 +192,7 @@ pub(crate) fn manifest(name: &str, parts: Vec<Part>) -> Manifest {
         ended: DateTime::UNIX_EPOCH,
         parts,
         about: BTreeMap::new(),
+        elsewhere: None,
         parent: None,
         verified: None,
         proof: None,

@@ -22,6 +22,7 @@ pub(crate) fn drill_order(folder: &Path) -> Order {
         patience: Duration::from_mins(1),
         settings: BTreeMap::new(),
         canaries: Vec::new(),
+        pgbackrest: backup_agent::pgbackrest::Program::default(),
     }
 }
 

@@ -77,6 +77,7 @@ pub(crate) fn order(into: PathBuf) -> Order {
         overwrite: false,
         durable: false,
         start: None,
+        pgbackrest: backup_agent::pgbackrest::Program::default(),
     }
 }
 
@@ -276,6 +277,7 @@ async fn store(repository: &dyn Repository, made: &Path) {
         ended: DateTime::UNIX_EPOCH,
         parts,
         about: BTreeMap::new(),
+        elsewhere: None,
         parent: None,
         verified: None,
         proof: None,

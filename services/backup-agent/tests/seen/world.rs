@@ -107,6 +107,7 @@ impl World {
                 raw_bytes: bytes,
             }],
             about: std::collections::BTreeMap::new(),
+            elsewhere: None,
             parent: None,
             verified: None,
             proof: None,

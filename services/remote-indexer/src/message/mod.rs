@@ -1,10 +1,12 @@
 //! The messages of the FHIR server: `spec/fhir-remote-index.md` §4.
 //!
 //! A message is read twice: its [`Head`] when it comes, to learn which version of which resource it is about; its
-//! [`Values`] when that version is in the database. So a message that waits holds its bytes and nothing more.
+//! [`Values`] when that version is in the database. So a message that waits holds its bytes and nothing more. The first
+//! reading ends where the values begin: what is wrong behind that is found by the second.
 
 use serde::Deserialize;
 
+mod head;
 pub(crate) mod instant;
 pub(crate) mod normal;
 mod text;
@@ -50,30 +52,8 @@ pub(crate) enum Sight {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Envelope<'a, D> {
-    #[serde(borrow)]
-    tenant_id: Option<Text<'a>>,
-    #[serde(default)]
-    message_version: i32,
-    #[serde(borrow)]
-    instance_identifier: Option<Text<'a>>,
+struct Envelope<D> {
     data: Option<D>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct HeadData<'a> {
-    #[serde(borrow)]
-    resource_type: Option<Text<'a>>,
-    #[serde(borrow)]
-    logical_id: Option<Text<'a>>,
-    logical_resource_id: Option<i64>,
-    version_id: Option<i32>,
-    #[serde(borrow)]
-    parameter_hash: Option<Text<'a>>,
-    #[serde(borrow)]
-    last_updated: Option<Text<'a>>,
 }
 
 /// Reads what a message is about; only messages of `instance` are ours.
@@ -81,7 +61,7 @@ pub(crate) fn head(payload: &[u8], instance: &str) -> Result<Sight, Poison> {
     if payload.is_empty() || payload == b"null" {
         return Ok(Sight::Empty);
     }
-    let envelope: Envelope<HeadData<'_>> = read(payload)?;
+    let envelope = head::read(text(payload)?)?;
     if envelope.instance_identifier.as_deref() != Some(instance) {
         return Ok(Sight::OtherInstance);
     }
@@ -91,17 +71,17 @@ pub(crate) fn head(payload: &[u8], instance: &str) -> Result<Sight, Poison> {
         return Err(Poison::new(Reason::BadVersion, detail));
     }
     let data = envelope.data.ok_or_else(|| Poison::missing("data"))?;
-    let text = |text: Option<Text<'_>>, name| match text {
+    let given = |text: Option<Text<'_>>, name| match text {
         Some(text) if !text.is_empty() => Ok(text.0.into_owned()),
         _ => Err(Poison::missing(name)),
     };
-    let last_updated = text(data.last_updated, "data.lastUpdated")?;
+    let last_updated = given(data.last_updated, "data.lastUpdated")?;
     Ok(Sight::Ours(Head {
         tenant: envelope
             .tenant_id
             .map_or_else(String::new, |t| t.0.into_owned()),
-        resource_type: text(data.resource_type, "data.resourceType")?,
-        logical_id: text(data.logical_id, "data.logicalId")?,
+        resource_type: given(data.resource_type, "data.resourceType")?,
+        logical_id: given(data.logical_id, "data.logicalId")?,
         logical_resource_id: data
             .logical_resource_id
             .ok_or_else(|| Poison::missing("data.logicalResourceId"))?,
@@ -116,29 +96,31 @@ pub(crate) fn head(payload: &[u8], instance: &str) -> Result<Sight, Poison> {
 
 /// Reads all values of a message whose [`head`] was read.
 pub(crate) fn values(payload: &[u8]) -> Result<Values<'_>, Poison> {
-    let envelope: Envelope<Values<'_>> = read(payload)?;
+    let envelope: Envelope<Values<'_>> =
+        serde_json::from_str(text(payload)?).map_err(|error| of_json(&error))?;
     let values = envelope.data.ok_or_else(|| Poison::missing("data"))?;
     values.check()?;
     Ok(values)
 }
 
-fn read<'a, D: Deserialize<'a>>(payload: &'a [u8]) -> Result<Envelope<'a, D>, Poison> {
-    let text = std::str::from_utf8(payload).map_err(|error| {
+fn text(payload: &[u8]) -> Result<&str, Poison> {
+    std::str::from_utf8(payload).map_err(|error| {
         let detail = format!("it is no UTF-8 (byte {})", error.valid_up_to() + 1);
         Poison::new(Reason::BadJson, detail)
-    })?;
-    // The library's text may name a value; where it is says enough.
-    serde_json::from_str(text).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        let what = match error.classify() {
-            serde_json::error::Category::Data => "a field has another type than expected",
-            _ => "it is no JSON",
-        };
-        Poison::new(
-            Reason::BadJson,
-            format!("{what} (line {line}, column {column})"),
-        )
     })
+}
+
+/// The library's text may name a value; where it is says enough.
+fn of_json(error: &serde_json::Error) -> Poison {
+    let (line, column) = (error.line(), error.column());
+    let what = match error.classify() {
+        serde_json::error::Category::Data => "a field has another type than expected",
+        _ => "it is no JSON",
+    };
+    Poison::new(
+        Reason::BadJson,
+        format!("{what} (line {line}, column {column})"),
+    )
 }
 
 #[cfg(test)]

@@ -77,6 +77,43 @@ fn what_is_not_ours_is_told_from_poison() {
 }
 
 #[test]
+fn the_first_reading_ends_where_the_values_begin() {
+    let mut data = message()["data"].clone();
+    let of_head = [
+        "resourceType",
+        "logicalId",
+        "logicalResourceId",
+        "versionId",
+        "parameterHash",
+        "lastUpdated",
+    ];
+    let fields = of_head.map(|name| {
+        let value = data.as_object_mut().unwrap().remove(name).unwrap();
+        format!("{name:?}:{value}")
+    });
+    let values_of = data.to_string();
+    let text = format!(
+        r#"{{"tenantId":"default","messageVersion":1,"instanceIdentifier":{INSTANCE:?},"data":{{{},{}}}"#,
+        fields.join(","),
+        &values_of[1..]
+    );
+    assert_eq!(
+        read_all(text.as_bytes()),
+        read_all(message().to_string().as_bytes()),
+        "the order of the fields is of no account"
+    );
+    let cut = &text.as_bytes()[..text.len() - 40];
+    assert!(matches!(head(cut, INSTANCE), Ok(Sight::Ours(_))));
+    assert_eq!(values(cut).unwrap_err().reason, Reason::BadJson);
+    for name in of_head {
+        let other = text.replacen(&format!("{name:?}:"), "\"other\":", 1);
+        let missing = read_all(other.as_bytes());
+        let is_optional = name == "parameterHash";
+        assert_eq!(missing.is_ok(), is_optional, "{name}");
+    }
+}
+
+#[test]
 fn every_fault_has_its_reason() {
     let long = |chars: usize| Value::from("é".repeat(chars));
     for (pointer, value, expected) in [
