@@ -237,6 +237,22 @@ pub struct ListBackupsResponse {
     /// The newest first.
     #[prost(message, repeated, tag = "1")]
     pub backups: ::prost::alloc::vec::Vec<Backup>,
+    /// Of any source: those whose manifests cannot be used.
+    #[prost(message, repeated, tag = "2")]
+    pub unusable: ::prost::alloc::vec::Vec<Unusable>,
+}
+/// A backup whose manifest cannot be used, so that nothing else is known of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unusable {
+    /// Its repository.
+    #[prost(string, tag = "1")]
+    pub place: ::prost::alloc::string::String,
+    /// Its name.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Why, and what to do, for people.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// A backup by its name, which may stand in several repositories.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

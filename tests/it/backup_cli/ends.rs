@@ -68,7 +68,7 @@ async fn a_second_signal_waits_for_nothing() {
     scene.minio().signal("CONT").unwrap();
     assert_eq!(code, Some(3), "{said}");
     assert!(
-        said.contains("interrupted at once: the next command takes away what is half done"),
+        said.contains("interrupted at once: the next `stoker backup run` takes away"),
         "{said}"
     );
     assert!(

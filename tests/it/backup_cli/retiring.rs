@@ -71,6 +71,54 @@ async fn only_what_no_rule_wants_is_pruned() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_is_damaged_is_told_and_can_be_moved_away() {
+    let scene = Scene::on_folder().await;
+    configure(&scene, &configuration(&scene));
+    let damaged = name_of(&scene.json(&["run", "fhir"], 0).await);
+    let good = name_of(&scene.json(&["run", "fhir"], 0).await);
+    let whole = std::cell::RefCell::new(Vec::new());
+    scene
+        .change(&damaged, "manifest.json", |bytes| {
+            whole.borrow_mut().clone_from(bytes);
+            bytes.truncate(bytes.len() / 2);
+        })
+        .await;
+
+    let folder = scene.path("backups").join(&damaged);
+    let told = format!("move {} out of the repository", folder.display());
+    let list = scene.asked(&["list"]).await;
+    assert_eq!(list.code, 2, "{list:#?}");
+    assert!(
+        list.stdout.contains(&good) && list.stderr.contains(&told),
+        "{list:#?}"
+    );
+    let all = scene.json(&["verify", "--all"], 2).await;
+    let backups = texts(&all["runs"], |run| &run["backup"]);
+    assert_eq!(
+        (&all["result"], backups),
+        (&json!("found_bad"), vec![damaged.clone(), good.clone()])
+    );
+    for words in [&["show", &*damaged][..], &["plan"], &["prune", "--apply"]] {
+        let said = scene.asked(words).await;
+        let said = said.stdout + &said.stderr;
+        assert!(said.contains(&told), "{words:?}: {said}");
+    }
+    assert_eq!(scene.lies_there().await, [&*damaged, &good]);
+
+    // As it says.
+    fs::rename(&folder, scene.path("aside")).unwrap();
+    assert_eq!(scene.asked(&["prune", "--apply"]).await.code, 0);
+    assert_eq!(listed(&scene).await, [&*good]);
+    fs::rename(scene.path("aside"), &folder).unwrap();
+    scene
+        .change(&damaged, "manifest.json", |bytes| {
+            *bytes = whole.into_inner();
+        })
+        .await;
+    assert_eq!(listed(&scene).await, [&*good, &damaged]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_made_by_hand_is_taken_in() {
     let scene = Scene::on_folder().await;
     let made = scene.path("backups/postgresql_1769860800");

@@ -105,6 +105,16 @@ async fn the_doctor_says_what_backups_lack() {
     sources["away"] = json!({"url": "postgres://keeper@127.0.0.1:9"});
     sources["elsewhere"] =
         json!({"url": scene.server.url("postgres"), "repository": "/proc/backups"});
+    let (file, folder) = (scene.user.home().join("ofelia.ini"), scene.path("nightly"));
+    let jobs = format!(
+        "[job-local \"nightly\"]\nschedule = @daily\n\
+         command = pg_basebackup -d {} -D {}/postgresql_$(date +%s) -Ft\n\n\
+         [job-local \"clean\"]\nschedule = @daily\ncommand = rm -rf /tmp/x\n",
+        scene.server.url("postgres"),
+        folder.display()
+    );
+    fs::write(&file, jobs).unwrap();
+    config["backup_agent"]["ofelia"] = json!({"file": file});
     configure(&scene, &config);
     let doctor = scene.user.args(["doctor"]).run().await.unwrap();
     assert_eq!(doctor.code, 1, "{doctor:#?}");
@@ -123,6 +133,16 @@ async fn the_doctor_says_what_backups_lack() {
     assert!(line("backup source fhir ").starts_with("ok"), "{doctor:#?}");
     assert!(
         line("backup repository /proc/backups").starts_with("warn"),
+        "{doctor:#?}"
+    );
+    assert!(
+        line("backup source nightly ").starts_with("ok"),
+        "{doctor:#?}"
+    );
+    let place = format!("backup repository {}", folder.display());
+    assert!(line(&place).starts_with("warn"), "{doctor:#?}");
+    assert!(
+        line("ofelia's file, clean (line 5)").starts_with("warn"),
         "{doctor:#?}"
     );
 }

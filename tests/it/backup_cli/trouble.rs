@@ -36,7 +36,7 @@ async fn what_cannot_run_says_why() {
     let scene = Scene::on_folder().await;
     let away = format!("postgres://keeper@127.0.0.1:{}", free_port().unwrap());
     let run = scene.asked(&run_words(&away, &[])).await;
-    assert_told(&scene, &run, &["127.0.0.1"]).await;
+    assert_told(&scene, &run, &["127.0.0.1", "see that the server runs"]).await;
 
     fs::write(scene.user.home().join("pw"), "wrong").unwrap();
     let url = scene.server.url("keeper");
@@ -197,6 +197,8 @@ async fn what_is_left_of_a_killed_backup_goes_with_the_next() {
     until("a draft", async || drafts(&repository) == 1).await;
     running.signal("KILL");
     running.end().await;
+    let runs = scene.json(&["runs"], 0).await;
+    assert_eq!(runs[0]["state"], "lost", "{runs:#}");
     scene.back_up(&[]).await;
     assert_eq!(drafts(&repository), 0);
     let listed = scene.json(&["list"], 0).await;

@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use serde_json::Value;
 use stoker_proto::backup::v1::{
     Backup, BackupRef, CancelRunRequest, GetBackupRequest, GetPlanRequest, GetRunRequest,
-    ListBackupsRequest, ListRunsRequest, Source,
+    ListBackupsRequest, ListBackupsResponse, ListRunsRequest, Source,
 };
 
+use super::ended::Ending;
 use super::place::sentence;
 use super::session::Session;
 use super::show::{
@@ -58,19 +59,28 @@ pub(super) async fn list(
     of: OfSource,
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
-    let backups = backups(session, of).await?;
+    let ListBackupsResponse { backups, unusable } = backups(session, of).await?;
     let values: Vec<Value> = backups.iter().map(backup_to_json).collect();
     output.result(&values, || listed(&backups))?;
-    Ok(ExitCode::SUCCESS)
+    let mut ending = Ending::Done;
+    for left_out in unusable {
+        // Written as what it is, for machines too: a list has no place for it.
+        let _ = output.failure(&anyhow!(left_out.reason));
+        ending = Ending::FoundBad;
+    }
+    Ok(ending.code())
 }
 
-pub(super) async fn backups(session: &Session, of: OfSource) -> anyhow::Result<Vec<Backup>> {
+pub(super) async fn backups(
+    session: &Session,
+    of: OfSource,
+) -> anyhow::Result<ListBackupsResponse> {
     let source = of.source.unwrap_or_default();
     let answer = session
         .client()
         .list_backups(ListBackupsRequest { source })
         .await;
-    Ok(answer.map_err(sentence)?.into_inner().backups)
+    Ok(answer.map_err(sentence)?.into_inner())
 }
 
 pub(super) async fn show(

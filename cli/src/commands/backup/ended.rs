@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use stoker_proto::backup::v1::{Run, RunState};
+use stoker_proto::backup::v1::{Run, RunState, Task};
 
+use super::follow::is_over;
 use super::session::Session;
 use super::show::run_to_json;
 use super::units::{between, length};
@@ -93,7 +94,7 @@ impl Ended {
         if output.is_json() || matches!(self.ending, Ending::Done | Ending::FoundBad) {
             output.result(&value, || format!("{}{}", text(), self.time()))?;
         }
-        for note in self.notes(session) {
+        if let Some(note) = self.note(session) {
             output.say(&note);
         }
         Ok(self.ending.code())
@@ -103,34 +104,35 @@ impl Ended {
         format!("time        {}\n", length(self.took()))
     }
 
-    /// What a person should know besides, a sentence each.
-    fn notes(&self, session: &Session) -> Vec<String> {
-        let mut notes = Vec::new();
+    /// What a person should know besides.
+    fn note(&self, session: &Session) -> Option<String> {
         let reason = &self.run.reason;
         match (self.ending, reason.as_str()) {
-            (Ending::Interrupted, _) => notes.push(self.interrupted(session)),
-            (_, "") => {}
-            (Ending::Done, _) => notes.push(format!("note: {reason}")),
-            (Ending::FoundBad, _) => notes.push(format!("bad: {reason}")),
-            (Ending::Failed, _) => notes.push(format!("error: {reason}")),
+            (Ending::Interrupted, _) if session.is_here() => Some(self.interrupted()),
+            (Ending::Interrupted, _) => Some(format!(
+                "interrupted: the agent goes on with it; `stoker backup watch {run_id}{again}` follows it, \
+                 `stoker backup cancel {run_id}{again}` ends it",
+                run_id = self.run.run_id,
+                again = session.again()
+            )),
+            (_, "") => None,
+            (Ending::Done, _) => Some(format!("note: {reason}")),
+            (Ending::FoundBad, _) => Some(format!("bad: {reason}")),
+            (Ending::Failed, _) => Some(format!("error: {reason}")),
         }
-        notes
     }
 
-    fn interrupted(&self, session: &Session) -> String {
-        let run_id = self.run.run_id;
-        if !session.is_here() {
-            return format!(
-                "interrupted: the agent goes on with it; `stoker backup watch {run_id}{0}` follows it, \
-                 `stoker backup cancel {run_id}{0}` ends it",
-                session.again()
-            );
-        }
-        if super::follow::is_over(&self.run) {
-            "interrupted: nothing half done is left".to_owned()
-        } else {
-            "interrupted at once: the next command takes away what is half done".to_owned()
-        }
+    /// What is left where this process was told to stop.
+    fn interrupted(&self) -> String {
+        let left = match (self.run.task(), is_over(&self.run)) {
+            (Task::Restore, _) => {
+                ": no server starts on the folder; the same command again clears and fills it"
+            }
+            (_, true) => ": nothing half done is left",
+            (Task::Drill, false) => " at once: the next drill takes away what is half done",
+            (_, false) => " at once: the next `stoker backup run` takes away what is half done",
+        };
+        format!("interrupted{left}")
     }
 }
 
@@ -160,6 +162,37 @@ mod tests {
             (ended(RunState::Running, false, true), 3),
         ] {
             assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn what_an_interruption_leaves_is_told() {
+        let told = |task: Task, state: RunState| {
+            let run = Run {
+                task: task.into(),
+                state: state.into(),
+                ..Run::default()
+            };
+            let ending = Ending::Interrupted;
+            Ended { ending, run }.interrupted()
+        };
+        for (task, state, expected) in [
+            (Task::Backup, RunState::Failed, "nothing half done is left"),
+            (
+                Task::Backup,
+                RunState::Running,
+                "the next `stoker backup run`",
+            ),
+            (Task::Drill, RunState::Running, "the next drill"),
+            (
+                Task::Restore,
+                RunState::Failed,
+                "no server starts on the folder",
+            ),
+            (Task::Restore, RunState::Running, "the same command again"),
+        ] {
+            let told = told(task, state);
+            assert!(told.contains(expected), "{told}");
         }
     }
 

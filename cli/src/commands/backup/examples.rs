@@ -26,7 +26,9 @@ pub(super) const PLAN: &str = "Examples:
 
 pub(super) const LIST: &str = "Examples:
   stoker backup list --repository /backups
-  stoker backup list --source fhir --json";
+  stoker backup list --source fhir --json
+
+Exit codes: 0 done · 1 could not run: the sentence says why · 2 a backup is left out, for its manifest cannot be used";
 
 pub(super) const SHOW: &str = "Examples:
   stoker backup show latest --repository /backups

@@ -149,7 +149,13 @@ fn hear(change: Option<Change>, run: &mut Run, output: &Output) -> bool {
             run.reason = one_sentence(&sentence(status));
             return false;
         }
-        None => return false,
+        None => {
+            run.reason = format!(
+                "no more is heard of run {}; `stoker backup runs` shows how it stands",
+                run.run_id
+            );
+            return false;
+        }
     }
     true
 }

@@ -88,12 +88,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_jobs_says_so() {
-        let read = ofelia::read("[global]\nsave-folder = /x\n", &Around::default()).unwrap();
-        let text = told(&read);
-        assert!(
-            text.contains("not run  global (line 1)") || text == "no jobs\n",
-            "{text}"
-        );
+    fn what_is_not_run_says_why() {
+        let read = |text: &str| ofelia::read(text, &Around::default()).unwrap();
+        let text = told(&read("[global]\nsave-folder = /x\n"));
+        let expected = "not run  global (line 1): it holds ofelia's own settings";
+        assert!(text.starts_with(expected), "{text}");
+        assert_eq!(told(&read("")), "no jobs\n");
     }
 }

@@ -41,6 +41,8 @@ impl Session {
         let mut config = place.config(global)?;
         lay(&mut config)?;
         let agent = Agent::open(&config, Arc::new(SystemClock)).await?;
+        // Where no agent runs, nobody else finds the runs of commands that were killed.
+        agent.sweep().await?;
         let served = Embedded::of(agent.routes());
         Ok(Self {
             client: BackupServiceClient::new(served.channel()),

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use serde_json::{Map, Value, json};
-use stoker_proto::backup::v1::{BackupRef, Run, RunState, StartVerifyRequest, Task};
+use stoker_proto::backup::v1::{
+    BackupRef, ListBackupsResponse, Run, RunState, StartVerifyRequest, Task, Unusable,
+};
 
 use super::ended::{Ended, Ending};
 use super::place::sentence;
@@ -106,39 +108,62 @@ async fn all(
     global: &Global,
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
-    let backups = ask::backups(session, of).await?;
-    if backups.is_empty() {
+    let ListBackupsResponse { backups, unusable } = ask::backups(session, of).await?;
+    if backups.is_empty() && unusable.is_empty() {
         bail!("there is no backup to verify; check --repository and --source");
     }
-    let mut told = Ending::Done;
-    let mut runs: Vec<Value> = Vec::new();
-    let mut lines = String::new();
+    let mut read: Vec<Ended> = unusable.into_iter().map(without_manifest).collect();
     for backup in backups {
         let which = BackupRef {
-            name: backup.name.clone(),
+            name: backup.name,
             source: backup.source,
             place: backup.place,
         };
         let ended = one(session, which.clone(), percent, global, output).await;
-        let ended = ended.unwrap_or_else(|error| not_begun(which, &error));
-        told = told.and(ended.ending);
-        let word = match ended.ending {
-            Ending::Done => "good",
-            Ending::FoundBad => "BAD",
-            Ending::Failed => "failed",
-            Ending::Interrupted => "interrupted",
-        };
-        let reason = &ended.run.reason;
-        let took = length(ended.took());
-        lines.push_str(format!("{word:<12}{}  {took}  {reason}", backup.name).trim_end());
-        lines.push('\n');
-        runs.push(run_to_json(&ended.run));
-        if ended.ending == Ending::Interrupted {
+        read.push(ended.unwrap_or_else(|error| not_begun(which, &error)));
+        if read
+            .last()
+            .is_some_and(|ended| ended.ending == Ending::Interrupted)
+        {
             break;
         }
     }
-    output.result(&json!({"result": told, "runs": runs}), || lines)?;
-    Ok(told.code())
+    let ending = read.iter().map(|ended| ended.ending);
+    let ending = ending.fold(Ending::Done, Ending::and);
+    let runs: Vec<Value> = read.iter().map(|ended| run_to_json(&ended.run)).collect();
+    let lines = || read.iter().map(line).collect();
+    output.result(&json!({"result": ending, "runs": runs}), lines)?;
+    Ok(ending.code())
+}
+
+fn line(ended: &Ended) -> String {
+    let word = match ended.ending {
+        Ending::Done => "good",
+        Ending::FoundBad => "BAD",
+        Ending::Failed => "failed",
+        Ending::Interrupted => "interrupted",
+    };
+    let Run { backup, reason, .. } = &ended.run;
+    let took = length(ended.took());
+    let line = format!("{word:<12}{backup}  {took}  {reason}");
+    format!("{}\n", line.trim_end())
+}
+
+/// What nothing is known of, in the form of a run that found it bad.
+fn without_manifest(unusable: Unusable) -> Ended {
+    let run = Run {
+        task: Task::Verify.into(),
+        place: unusable.place,
+        backup: unusable.name,
+        state: RunState::Failed.into(),
+        reason: unusable.reason,
+        found_bad: true,
+        ..Run::default()
+    };
+    Ended {
+        ending: Ending::FoundBad,
+        run,
+    }
 }
 
 /// What cannot be read, in the form of a run that failed.

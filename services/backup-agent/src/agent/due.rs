@@ -54,7 +54,7 @@ impl Agent {
     }
 
     /// Finds runs lost that nobody has any more.
-    pub(super) async fn sweep(&self) -> Result<(), AgentError> {
+    pub async fn sweep(&self) -> Result<(), AgentError> {
         for run in self.catalog.sweep().await? {
             self.told(&run);
         }

@@ -23,6 +23,9 @@ pub enum AgentError {
     /// There is no such backup.
     #[error("there is no backup {0}; `stoker backup list` shows those there are")]
     NoBackup(String),
+    /// The backup's manifest cannot be used.
+    #[error("{0}")]
+    Unusable(String),
     /// There is no such run.
     #[error("there is no run {0}; `stoker backup runs` shows those there are")]
     NoRun(i64),

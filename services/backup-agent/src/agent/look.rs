@@ -1,7 +1,7 @@
 //! Which backups there are: the repositories decide, the catalog is what was seen of them last.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -28,12 +28,22 @@ pub struct BackupName {
     pub place: String,
 }
 
+/// A backup whose manifest cannot be used, so that nothing else is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// The repository.
+    pub place: String,
+    /// Its name.
+    pub name: String,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
 /// What a repository holds.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) manifests: Vec<Manifest>,
-    /// Backups whose manifests cannot be used, with the reason.
-    pub(super) unusable: Vec<(String, String)>,
+    pub(super) unusable: Vec<Unusable>,
 }
 
 impl Agent {
@@ -59,10 +69,21 @@ impl Agent {
     async fn look_at(&self, place: &str, repository: &dyn Repository) -> Result<(), AgentError> {
         let mark = self.catalog.mark().await?;
         let found = found(repository).await?;
-        for (name, reason) in &found.unusable {
+        for Unusable { name, reason, .. } in &found.unusable {
             tracing::warn!(place, name, "a backup is left out: {reason}");
         }
+        self.lock_unusable()
+            .insert(place.to_owned(), found.unusable);
         Ok(self.catalog.rebuild(place, mark, &found.manifests).await?)
+    }
+
+    /// Backups that were left out when the repositories were last read.
+    pub fn unusable(&self) -> Vec<Unusable> {
+        self.lock_unusable().values().flatten().cloned().collect()
+    }
+
+    fn lock_unusable(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Unusable>>> {
+        self.unusable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The repository at a place.
@@ -97,8 +118,16 @@ impl Agent {
         // It may have come meanwhile.
         self.look().await?;
         let known = self.catalog.backups(&wanted.source).await?;
-        let found = one(wanted, known)?;
-        found.ok_or_else(|| AgentError::NoBackup(shown(wanted)))
+        if let Some(found) = one(wanted, known)? {
+            return Ok(found);
+        }
+        let mut unusable = self.unusable().into_iter();
+        Err(
+            match unusable.find(|unusable| unusable.name == wanted.name) {
+                Some(unusable) => AgentError::Unusable(unusable.reason),
+                None => AgentError::NoBackup(shown(wanted)),
+            },
+        )
     }
 
     /// What a backup is read by: its source as configured, or what holds for all of its kind.
@@ -143,11 +172,15 @@ pub(super) async fn found(repository: &dyn Repository) -> Result<Found, Reposito
 async fn one_of(
     repository: &dyn Repository,
     name: String,
-) -> Result<Option<Result<Manifest, (String, String)>>, RepositoryError> {
+) -> Result<Option<Result<Manifest, Unusable>>, RepositoryError> {
     match repository.manifest(&name).await {
         Ok(manifest) => Ok(Some(Ok(manifest))),
         Err(RepositoryError::NotFound { .. }) => Ok(None),
-        Err(error @ RepositoryError::Manifest { .. }) => Ok(Some(Err((name, error.to_string())))),
+        Err(error @ RepositoryError::Manifest { .. }) => Ok(Some(Err(Unusable {
+            place: repository.place(),
+            name,
+            reason: error.to_string(),
+        }))),
         Err(error) => Err(error),
     }
 }

@@ -20,7 +20,7 @@
 //! agent begins it at once.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use stoker_proto::backup::v1::backup_service_server::BackupServiceServer;
 use stoker_shared::clock::SharedClock;
@@ -44,7 +44,8 @@ mod source;
 mod tidy;
 
 pub use error::AgentError;
-pub use look::BackupName;
+pub use look::{BackupName, Unusable};
+pub use ofelia::ofelia_jobs;
 pub use prune::Pruned;
 pub use runs::Started;
 pub use source::Source;
@@ -55,7 +56,6 @@ use crate::control::Control;
 use crate::metrics::BackupMetrics;
 use crate::notify::Notifier;
 use crate::repository::Repository;
-use crate::schedule::ofelia::Rest;
 use crate::watch::{Standing, Watch};
 use crate::{Error, control};
 
@@ -69,8 +69,6 @@ pub struct Agent {
     /// By their place.
     repositories: Arc<BTreeMap<String, Arc<dyn Repository>>>,
     sources: Arc<BTreeMap<String, Source>>,
-    /// What of ofelia's file is not done.
-    rest: Arc<Vec<Rest>>,
     clock: SharedClock,
     events: Events,
     hands: Arc<Hands>,
@@ -78,6 +76,8 @@ pub struct Agent {
     wake: Arc<Notify>,
     /// The repositories were looked at once.
     looked: Arc<OnceCell<()>>,
+    /// What was left out of the catalog, by its repository.
+    unusable: Arc<Mutex<BTreeMap<String, Vec<Unusable>>>>,
     /// Those who watch a run are told that it ends.
     closing: CancellationToken,
     metrics: BackupMetrics,
@@ -105,12 +105,12 @@ impl Agent {
             catalog,
             repositories: Arc::new(made.repositories),
             sources: Arc::new(made.sources),
-            rest: Arc::new(made.rest),
             clock,
             events: Events::none(),
             hands: Arc::default(),
             wake: Arc::default(),
             looked: Arc::default(),
+            unusable: Arc::default(),
             closing: CancellationToken::new(),
             metrics,
             watch: Arc::new(watch),
@@ -156,16 +156,6 @@ impl Agent {
     /// What is configured, by its name.
     pub fn sources(&self) -> &BTreeMap<String, Source> {
         &self.sources
-    }
-
-    /// What of ofelia's file is not done, and why.
-    pub fn rest(&self) -> &[Rest] {
-        &self.rest
-    }
-
-    /// Runs, and what is known of backups.
-    pub fn catalog(&self) -> &dyn Catalog {
-        &*self.catalog
     }
 
     pub(crate) fn config(&self) -> &Config {

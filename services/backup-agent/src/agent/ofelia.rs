@@ -3,20 +3,18 @@
 use std::sync::Arc;
 
 use stoker_shared::clock::SharedClock;
-use stoker_shared::postgres::address::{self, Address, Security};
-use tokio_postgres::Config as PostgresConfig;
 
 use super::source::{Made, Source};
 use crate::Error;
 use crate::compress::Compression;
 use crate::config::{BackupSettings, Config, Engine};
-use crate::schedule::ofelia::{self, Around, Method, NativeJob, Rest};
+use crate::schedule::ofelia::{self, Around, Method, NativeJob, Read, Rest};
 use crate::store::{Origin, Postgres};
 
-/// Adds what of the file can be done; what cannot is listed with the reason.
-pub(super) fn add(config: &Config, clock: &SharedClock, made: &mut Made) -> Result<(), Error> {
+/// What is to become of the file's jobs; none where no file is configured.
+pub fn ofelia_jobs(config: &Config) -> Result<Option<Read>, Error> {
     let Some(file) = &config.ofelia.file else {
-        return Ok(());
+        return Ok(None);
     };
     let unusable = |problem: String| Error::Ofelia {
         file: file.clone(),
@@ -30,8 +28,16 @@ pub(super) fn add(config: &Config, clock: &SharedClock, made: &mut Made) -> Resu
             .collect(),
         paths: config.ofelia.paths.clone(),
     };
-    let read = ofelia::read(&text, &around).map_err(|e| unusable(e.to_string()))?;
-    made.rest = read.rest;
+    let read = ofelia::read(&text, &around);
+    read.map(Some).map_err(|e| unusable(e.to_string()))
+}
+
+/// Adds what of the file can be done; what cannot is told in the log, with the reason.
+pub(super) fn add(config: &Config, clock: &SharedClock, made: &mut Made) -> Result<(), Error> {
+    let Some(read) = ofelia_jobs(config)? else {
+        return Ok(());
+    };
+    let mut not_done = read.rest;
     for job in read.native {
         match source(config, clock, made, &job) {
             Ok(source) => {
@@ -40,14 +46,14 @@ pub(super) fn add(config: &Config, clock: &SharedClock, made: &mut Made) -> Resu
                 }
                 made.sources.insert(job.name.clone(), source);
             }
-            Err(reason) => made.rest.push(Rest {
+            Err(reason) => not_done.push(Rest {
                 name: job.name,
                 line: job.line,
                 reason,
             }),
         }
     }
-    for rest in &made.rest {
+    for rest in &not_done {
         let reason = &rest.reason;
         tracing::warn!(
             job = rest.name,
@@ -69,7 +75,7 @@ fn source(
     }
     let settings = settings(&config.backup, job);
     let origin = Origin {
-        address: address(job)?,
+        address: job.address()?,
         password_file: None,
         engine: settings.engine,
         stanza: job.name.clone(),
@@ -108,40 +114,4 @@ fn settings(defaults: &BackupSettings, job: &NativeJob) -> BackupSettings {
         fast_checkpoint: job.fast_checkpoint,
         ..defaults.clone()
     }
-}
-
-/// The server, as libpq would find it.
-fn address(job: &NativeJob) -> Result<Address, String> {
-    let text = job.connection.as_ref().map_or("", |text| text.expose());
-    let mut address = if text.contains("://") {
-        address::parse(text).map_err(|e| e.to_string())?
-    } else {
-        // The library's error may show what it could not read.
-        let config: Result<PostgresConfig, _> = text.parse();
-        let unusable = |_| {
-            "its connection string (-d) has a parameter that is not known here; \
-                            write it as a postgres:// URL"
-                .to_owned()
-        };
-        Address {
-            config: config.map_err(unusable)?,
-            security: Security::default(),
-        }
-    };
-    // What the connection string says goes before the other options, as pg_basebackup has it.
-    let config = &mut address.config;
-    if let Some(host) = job.host.as_ref().filter(|_| config.get_hosts().is_empty()) {
-        config.host(host);
-    }
-    if let Some(port) = job.port.filter(|_| config.get_ports().is_empty()) {
-        config.port(port);
-    }
-    if let Some(user) = job.user.as_ref().filter(|_| config.get_user().is_none()) {
-        config.user(user);
-    }
-    let password = job.password.as_ref();
-    if let Some(password) = password.filter(|_| config.get_password().is_none()) {
-        config.password(password.expose());
-    }
-    Ok(address)
 }

@@ -126,9 +126,11 @@ impl Agent {
             manifests: found.manifests,
             ..Pruned::default()
         };
-        if let Some((_, why)) = found.unusable.first() {
+        if !found.unusable.is_empty() {
+            let each = found.unusable.iter().map(|unusable| &*unusable.reason);
             pruned.refused = format!(
-                "{why}; what it needs is not known, so nothing is deleted: mend it, or remove its folder"
+                "what such a backup needs is not known, so nothing is deleted before that: {}",
+                each.collect::<Vec<_>>().join("; ")
             );
         } else if let Some(why) = self.unclear(&pruned).await? {
             pruned.refused = why;

@@ -216,10 +216,11 @@ fn stopped(running: &Running, why: Option<Why>, deadline: Option<Duration>) -> E
             humantime::format_duration(deadline.unwrap_or_default())
         ),
         _ if is_over => "its agent was stopped".to_owned(),
-        _ => {
+        _ if running.run.due.is_some() => {
             let what = "its agent was stopped; what was due is done by the next one";
             return Ended::GivenBack(what.to_owned());
         }
+        _ => "its agent was stopped before its end; begin it again".to_owned(),
     };
     if !is_over {
         return Ended::Failed(why);

@@ -13,7 +13,7 @@ use crate::catalog::Task;
 use crate::config::{BackupSettings, Config, SourceSettings};
 use crate::manifest::StoreKind;
 use crate::repository::{self, Repository, RepositoryError};
-use crate::schedule::ofelia::{FolderName, Rest};
+use crate::schedule::ofelia::FolderName;
 use crate::schedule::{Schedule, Timing};
 use crate::store::{Origin, Postgres, Store};
 use crate::watch::Watched;
@@ -54,6 +54,7 @@ impl Source {
             name: self.name.clone(),
             timing: self.timing(Task::Backup),
             is_proven: self.settings.drill || self.drill_schedule.is_some(),
+            has_drill_schedule: self.drill_schedule.is_some(),
         }
     }
 }
@@ -63,7 +64,6 @@ impl Source {
 pub(super) struct Made {
     pub(super) sources: BTreeMap<String, Source>,
     pub(super) repositories: BTreeMap<String, Arc<dyn Repository>>,
-    pub(super) rest: Vec<Rest>,
 }
 
 /// Makes what the configuration says. Does no I/O but to read ofelia's file.

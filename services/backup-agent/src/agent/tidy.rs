@@ -32,8 +32,8 @@ impl Agent {
 /// Nothing goes where it is not certain which backups there are.
 async fn gone(source: &Source, repository: &dyn Repository) -> Result<Vec<String>, StoreError> {
     let found = look::found(repository).await?;
-    if let Some((_, why)) = found.unusable.into_iter().next() {
-        return Err(StoreError::Failed(why));
+    if let Some(unusable) = found.unusable.into_iter().next() {
+        return Err(StoreError::Failed(unusable.reason));
     }
     source
         .store

@@ -65,8 +65,11 @@ impl BackupService for Control {
     ) -> Result<Response<ListBackupsResponse>, Status> {
         let kept = self.agent.backups(&request.into_inner().source).await;
         let kept = kept.map_err(|e| status(&e))?;
-        let backups = kept.into_iter().map(spell::backup).collect();
-        Ok(Response::new(ListBackupsResponse { backups }))
+        let unusable = self.agent.unusable().into_iter();
+        Ok(Response::new(ListBackupsResponse {
+            backups: kept.into_iter().map(spell::backup).collect(),
+            unusable: unusable.map(spell::unusable).collect(),
+        }))
     }
 
     async fn get_backup(

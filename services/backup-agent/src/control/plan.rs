@@ -11,7 +11,12 @@ pub(super) async fn sources(agent: &Agent) -> Result<Vec<proto::Source>, AgentEr
     let mut sources = Vec::new();
     for source in agent.sources().values() {
         let standing = agent.standing(source).await?;
-        sources.push(shown(source, &standing));
+        let mut shown = shown(source, &standing);
+        let unusable = agent.unusable().into_iter();
+        let unusable = unusable.filter(|unusable| unusable.place == shown.place);
+        let reasons: Vec<_> = unusable.map(|unusable| unusable.reason).collect();
+        shown.troubles.extend(reasons);
+        sources.push(shown);
     }
     Ok(sources)
 }

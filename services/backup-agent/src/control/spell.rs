@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use prost_types::{Duration, Timestamp};
 use stoker_proto::backup::v1 as proto;
 
-use crate::agent::Pruned;
+use crate::agent::{Pruned, Unusable};
 use crate::catalog::{Kept, Run, RunState, Task};
 use crate::manifest::{Check, Elsewhere, Manifest, Part, Proof, Verified};
 use crate::retention::{Decision, Verdict};
@@ -65,6 +65,14 @@ pub(super) fn backup(kept: Kept) -> proto::Backup {
         parent: manifest.parent.unwrap_or_default(),
         verified: manifest.verified.map(verified),
         proof: manifest.proof.map(proof),
+    }
+}
+
+pub(super) fn unusable(unusable: Unusable) -> proto::Unusable {
+    proto::Unusable {
+        place: unusable.place,
+        name: unusable.name,
+        reason: unusable.reason,
     }
 }
 

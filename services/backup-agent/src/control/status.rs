@@ -19,6 +19,7 @@ pub(super) fn status(error: &AgentError) -> Status {
         AgentError::Busy(_)
         | AgentError::Over
         | AgentError::NotHere { .. }
+        | AgentError::Unusable(_)
         | AgentError::Catalog(CatalogError::LeaseLost(_)) => Status::failed_precondition(text),
         AgentError::Stopping => Status::unavailable(text),
         AgentError::Catalog(CatalogError::Store(StoreError::DiskFull { .. })) => {

@@ -76,7 +76,10 @@ pub(super) async fn rows(throwaway: &Throwaway, role: &str) -> Outcome {
     if all > 0 {
         Ok(saw)
     } else {
-        Err(format!("no rows at all: {saw}"))
+        Err(format!(
+            "no rows at all ({saw}): see whether it is the right server and its data is there; one that was just \
+             installed is proven once it has data"
+        ))
     }
 }
 

@@ -21,7 +21,7 @@ pub enum PostgresError {
     #[error(transparent)]
     Tls(#[from] PostgresTlsError),
     /// The connection could not be made, or broke.
-    #[error("{place}: {doing}: {source}")]
+    #[error("{place}: {doing}: {source}; {}", advice(.source))]
     Connection {
         /// The server.
         place: String,
@@ -31,7 +31,10 @@ pub enum PostgresError {
         source: io::Error,
     },
     /// The server did not answer in time.
-    #[error("{place}: {doing}: no answer within {seconds} s")]
+    #[error(
+        "{place}: {doing}: no answer within {seconds} s; check the address, that the server is not overloaded, and that \
+         no firewall drops what is sent"
+    )]
     Silent {
         /// The server.
         place: String,
@@ -107,7 +110,9 @@ pub enum PostgresError {
         version: String,
     },
     /// No host is the primary.
-    #[error("no primary among the hosts: {0}; name the primary's address too")]
+    #[error(
+        "no primary among the hosts: {0}; name all nodes of the cluster, and see whether it has a primary just now"
+    )]
     NoPrimary(String),
     /// Another server, or another timeline, took the place of the one whose backup was begun.
     #[error(
@@ -175,6 +180,29 @@ pub enum PostgresError {
     /// A thread or task of the backup ended by itself.
     #[error("a part of the backup stopped by itself: {0}")]
     Stopped(String),
+}
+
+/// What to do where a connection could not be made, or broke.
+fn advice(source: &io::Error) -> &'static str {
+    use io::ErrorKind as Kind;
+    match source.kind() {
+        Kind::ConnectionRefused => {
+            "see that the server runs, and listens on that address (listen_addresses, port)"
+        }
+        Kind::ConnectionReset
+        | Kind::ConnectionAborted
+        | Kind::BrokenPipe
+        | Kind::UnexpectedEof => {
+            "see the server's log: it, or something between, ended the connection"
+        }
+        Kind::InvalidData => {
+            "see sslmode and sslrootcert of the address, and the server's certificate"
+        }
+        Kind::NotFound | Kind::PermissionDenied => {
+            "see that the server runs, and that this user may use the folder of its socket"
+        }
+        _ => "check the host's name, the port, and the network between",
+    }
 }
 
 impl PostgresError {

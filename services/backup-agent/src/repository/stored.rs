@@ -72,7 +72,12 @@ impl Stored {
             name: name.to_owned(),
             reason,
         };
-        let broken = |e: serde_json::Error| unusable(format!("{e}; it is damaged"));
+        let broken = |e: serde_json::Error| {
+            unusable(format!(
+                "it is damaged ({e}); put {place}/{name}/manifest.json back from a copy, or move {place}/{name} out of \
+                 the repository"
+            ))
+        };
         let Form { manifest_version } = serde_json::from_slice(text).map_err(broken)?;
         if manifest_version > manifest::VERSION {
             return Err(unusable(format!(

@@ -5,7 +5,6 @@
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -150,9 +149,4 @@ impl From<Schedule> for String {
     fn from(schedule: Schedule) -> Self {
         schedule.text
     }
-}
-
-/// A length of time that arithmetic takes.
-fn delta(length: Duration) -> TimeDelta {
-    TimeDelta::from_std(length).unwrap_or(TimeDelta::MAX)
 }

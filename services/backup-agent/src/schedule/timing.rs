@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Schedule, delta};
+use super::Schedule;
 
 /// A last run that is further ahead of the clock is of a clock that was wrong; less is how clocks are set right.
 const AHEAD: TimeDelta = TimeDelta::hours(1);
@@ -63,11 +63,6 @@ impl Timing {
             Some(until) => Next::Wait { until },
             None => Next::Never,
         }
-    }
-
-    /// When a run that starts now is given up.
-    pub fn gives_up(&self, started: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        started.checked_add_signed(delta(self.deadline?))
     }
 
     /// How much later than due a source's runs start: always the same, so that a process that starts anew waits for the
@@ -150,7 +145,7 @@ mod tests {
                 panic!("nothing is due yet");
             };
             let due = at("2026-01-02T00:00:00Z");
-            assert!(until >= due && until < due + delta(hour), "{until}");
+            assert!(until >= due && until < due + TimeDelta::hours(1), "{until}");
             assert_eq!(timing.next(source, last, until), Next::Start { due });
             let before = until - TimeDelta::seconds(1);
             assert_eq!(timing.next(source, last, before), Next::Wait { until });
@@ -159,19 +154,5 @@ mod tests {
         lates.sort();
         lates.dedup();
         assert!(lates.len() > 3, "not all at once: {lates:?}");
-    }
-
-    #[test]
-    fn a_run_is_given_up_at_its_deadline() {
-        let read = |deadline: &str| -> Timing {
-            let text = format!(r#"{{"schedule": "@daily", "deadline": {deadline}}}"#);
-            serde_json::from_str(&text).unwrap()
-        };
-        let started = at("2026-01-01T00:00:00Z");
-        assert_eq!(
-            read("\"6h\"").gives_up(started),
-            Some(at("2026-01-01T06:00:00Z"))
-        );
-        assert_eq!(read("null").gives_up(started), None);
     }
 }

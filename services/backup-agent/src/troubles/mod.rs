@@ -55,6 +55,8 @@ pub struct Known<'a> {
     /// When the last backup that is over was due, whatever came of it; see
     /// [`Catalog::last_due`](crate::catalog::Catalog::last_due).
     pub last_due: DateTime<Utc>,
+    /// The same of its drills; none where they have no schedule.
+    pub last_drill_due: Option<DateTime<Utc>>,
     /// Whether its backups are restored for proof.
     pub is_proven: bool,
     /// Its backups, those begun last first.
@@ -217,8 +219,13 @@ fn failed_runs(known: &Known<'_>) -> Vec<Trouble> {
     let is_held = |name: &str| known.backups.iter().any(|kept| kept.manifest.name == name);
     // An agent that stopped in the middle: another does it.
     let is_given_back = |run: &Run| {
-        let is_still_due = run.due.is_some_and(|due| due > known.last_due);
-        run.task == Task::Backup && run.state == RunState::Failed && is_still_due
+        let last_due = match run.task {
+            Task::Backup => Some(known.last_due),
+            Task::Drill => known.last_drill_due,
+            _ => None,
+        };
+        let is_still_due = run.due.zip(last_due).is_some_and(|(due, last)| due > last);
+        run.state == RunState::Failed && is_still_due
     };
     let failed = |run: &&Run| match run.task {
         // What was to be read is gone, and with it the trouble.

@@ -100,6 +100,7 @@ struct World {
     rules: Rules,
     timing: Option<Timing>,
     last_due: DateTime<Utc>,
+    last_drill_due: Option<DateTime<Utc>>,
     is_proven: bool,
     backups: Vec<Kept>,
     runs: Vec<Run>,
@@ -113,6 +114,7 @@ impl World {
             rules: Rules::default(),
             timing: Some(serde_json::from_value(timing).unwrap()),
             last_due: hour(0),
+            last_drill_due: None,
             is_proven: false,
             backups,
             runs: Vec::new(),
@@ -124,6 +126,7 @@ impl World {
         Known {
             timing: self.timing.as_ref(),
             last_due: self.last_due,
+            last_drill_due: self.last_drill_due,
             is_proven: self.is_proven,
             backups: &self.backups,
             runs: &self.runs,
@@ -317,6 +320,11 @@ fn a_run_that_was_given_back_has_not_failed() {
     world.runs = vec![run(Task::Backup, RunState::Failed, Some(hour(24)))];
     assert_eq!(world.kinds(hour(25)), []);
     world.last_due = hour(24);
+    assert_eq!(world.kinds(hour(25)), [Kind::FailedRun]);
+    world.runs = vec![run(Task::Drill, RunState::Failed, Some(hour(20)))];
+    world.last_drill_due = Some(hour(10));
+    assert_eq!(world.kinds(hour(25)), []);
+    world.last_drill_due = Some(hour(20));
     assert_eq!(world.kinds(hour(25)), [Kind::FailedRun]);
 }
 

@@ -19,6 +19,8 @@ pub struct Watched {
     pub timing: Option<Timing>,
     /// Whether its backups are restored for proof.
     pub is_proven: bool,
+    /// Whether they are on a schedule of its own.
+    pub has_drill_schedule: bool,
 }
 
 /// How a source stands, as far as the catalog tells.
@@ -50,12 +52,18 @@ impl Standing {
             Some(_) => catalog.last_due(&source.name, Task::Backup).await?,
             None => now,
         };
+        let last_drill_due = if source.has_drill_schedule {
+            Some(catalog.last_due(&source.name, Task::Drill).await?)
+        } else {
+            None
+        };
         let proofs = catalog.proofs(&source.name, LAST).await?;
         let runs = catalog.runs(&source.name, LAST).await?;
         let backups = catalog.backups(&source.name).await?;
         let known = Known {
             timing: source.timing.as_ref(),
             last_due,
+            last_drill_due,
             is_proven: source.is_proven,
             backups: &backups,
             runs: &runs,

@@ -135,6 +135,21 @@ async fn an_agent_that_stops_gives_its_run_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_began_nobody_else_does() {
+    let mut world = World::new().await;
+    world.slow();
+    let agent = world.agent().await;
+    let mut client = client(&agent);
+    start_backup(&mut client).await;
+    until_receiving(&mut client).await;
+    agent.drain().await;
+    let run = runs(&mut client).await.remove(0);
+    assert_eq!(run.state(), RunState::Failed);
+    assert!(run.reason.contains("begin it again"), "{}", run.reason);
+    assert_eq!(world.left(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_ends_what_hangs() {
     let mut world = World::new().await;
     world.slow();

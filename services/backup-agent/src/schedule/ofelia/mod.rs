@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+mod address;
 mod basebackup;
 mod ini;
 mod job;
