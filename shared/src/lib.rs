@@ -9,6 +9,7 @@ pub mod grpc;
 pub mod health;
 pub mod kafka;
 pub mod keystore;
+pub mod mounted;
 pub mod object_store;
 pub mod pace;
 pub mod postgres;

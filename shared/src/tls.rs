@@ -8,9 +8,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use serde::{Deserialize, Serialize};
-use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
 
 use crate::keystore::JavaTls;
+
+/// gRPC speaks nothing else: <https://www.iana.org/assignments/tls-extensiontype-values>, "alpn-protocol-ids".
+const HTTP_2: &[u8] = b"h2";
 
 /// Makes `ring` the process's cryptography; later calls change nothing.
 ///
@@ -35,6 +37,14 @@ pub struct ClientTls {
     pub java: Option<JavaTls>,
 }
 
+impl ClientTls {
+    /// The PEM files that are named.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let named = [&self.ca_file, &self.client_cert_file, &self.client_key_file];
+        named.into_iter().flatten().cloned().collect()
+    }
+}
+
 /// A server's certificate, as configuration. All files are PEM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,6 +56,15 @@ pub struct ServerTls {
     /// When given, clients must show a certificate signed by one of these (mTLS).
     #[serde(default)]
     pub client_ca_file: Option<PathBuf>,
+}
+
+impl ServerTls {
+    /// The PEM files that are named.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let always = [&self.cert_file, &self.key_file];
+        let named = always.into_iter().chain(&self.client_ca_file);
+        named.cloned().collect()
+    }
 }
 
 /// Why certificates cannot be used.
@@ -78,8 +97,11 @@ pub enum TlsError {
     /// The TLS library takes the settings of a Java client not together.
     #[error("the settings for TLS cannot be used: {0}")]
     Settings(rustls::Error),
+    /// There is no one to trust.
+    #[error("this system has no certificates of authorities; give ca_file")]
+    NoSystemRoots,
     /// Only one of a client's certificate and key is given.
-    #[error("client_cert_file and client_key_file go together; give both or none")]
+    #[error("the files of a client's certificate and of its key go together; give both or none")]
     HalfIdentity,
 }
 
@@ -113,34 +135,28 @@ pub fn http_client(
 }
 
 /// What a gRPC client needs. `insecure_skip_verify` has no effect on gRPC.
-pub fn grpc_client(tls: &ClientTls) -> Result<ClientTlsConfig, TlsError> {
+pub fn grpc_client(tls: &ClientTls) -> Result<Arc<rustls::ClientConfig>, TlsError> {
     install_crypto_provider();
-    let config = ClientTlsConfig::new();
-    let mut config = match &tls.ca_file {
-        // A small container has no certificates of the system.
-        None => config.with_native_roots(),
-        Some(file) => {
-            check_roots(file)?;
-            config.ca_certificate(Certificate::from_pem(read(file)?))
-        }
+    let roots = match &tls.ca_file {
+        None => system_roots()?,
+        Some(file) => check_roots(file)?,
     };
-    if let Some((cert_file, key_file)) = identity_files(tls)? {
-        check_identity(cert_file, key_file)?;
-        config = config.identity(Identity::from_pem(read(cert_file)?, read(key_file)?));
-    }
-    Ok(config)
+    let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
+    let mut config = match identity_files(tls)? {
+        None => builder.with_no_client_auth(),
+        Some((cert_file, key_file)) => builder
+            .with_client_auth_cert(read_certificates(cert_file)?, read_key(key_file)?)
+            .map_err(|e| unusable(cert_file, &e))?,
+    };
+    config.alpn_protocols = vec![HTTP_2.to_vec()];
+    Ok(Arc::new(config))
 }
 
 /// What a gRPC server needs.
-pub fn grpc_server(tls: &ServerTls) -> Result<ServerTlsConfig, TlsError> {
-    // Finds every fault with the file's name in it, which tonic would not.
-    server_config(tls)?;
-    let identity = Identity::from_pem(read(&tls.cert_file)?, read(&tls.key_file)?);
-    let config = ServerTlsConfig::new().identity(identity);
-    Ok(match &tls.client_ca_file {
-        Some(file) => config.client_ca_root(Certificate::from_pem(read(file)?)),
-        None => config,
-    })
+pub fn grpc_server(tls: &ServerTls) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+    let mut config = server_config(tls)?;
+    Arc::make_mut(&mut config).alpn_protocols = vec![HTTP_2.to_vec()];
+    Ok(config)
 }
 
 /// What any other TLS server needs.
@@ -165,6 +181,17 @@ fn identity_files(tls: &ClientTls) -> Result<Option<(&Path, &Path)>, TlsError> {
         (Some(cert), Some(key)) => Ok(Some((cert, key))),
         (None, None) => Ok(None),
         _ => Err(TlsError::HalfIdentity),
+    }
+}
+
+/// A small container has none.
+fn system_roots() -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let (added, _) =
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    match added {
+        0 => Err(TlsError::NoSystemRoots),
+        _ => Ok(roots),
     }
 }
 

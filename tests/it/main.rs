@@ -13,6 +13,7 @@ mod begun;
 mod bisect;
 mod breakup;
 mod cannot_run;
+mod certificates;
 mod commands;
 mod cos;
 mod dashboards;

@@ -2,6 +2,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::uri::{InvalidUri, Scheme};
 use futures::Stream;
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
@@ -13,9 +14,9 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Endpoint, Uri};
 use tower::service_fn;
 
-use super::{CallHeaders, GrpcError};
-use crate::secret::{self, Secret};
-use crate::tls::{self, ClientTls};
+use super::{CallHeaders, GrpcError, secured};
+use crate::secret::Secret;
+use crate::tls::ClientTls;
 
 /// Carries calls to one server; what generated clients are made of. Clones share the connection,
 /// which is made at the first call and again whenever it broke.
@@ -37,7 +38,7 @@ pub struct GrpcClientConfig {
     pub client_cert_file: Option<PathBuf>,
     /// PEM file of the client's private key.
     pub client_key_file: Option<PathBuf>,
-    /// Bearer token of the server.
+    /// Bearer token of the server; of several lines the first.
     pub token: Option<Secret>,
     /// File that holds the token.
     pub token_file: Option<PathBuf>,
@@ -84,20 +85,26 @@ pub fn connect(config: &GrpcClientConfig) -> Result<Channel, GrpcError> {
         url: config.url.clone(),
         reason,
     };
-    let mut endpoint = Endpoint::from_shared(config.url.clone()).map_err(|e| bad(e.to_string()))?;
-    match endpoint.uri().scheme_str() {
-        Some("http") => {}
-        Some("https") => endpoint = endpoint.tls_config(tls::grpc_client(&files(config))?)?,
-        _ => return Err(bad("it begins with neither http:// nor https://".to_owned())),
-    }
-    let endpoint = endpoint
+    let address: Uri = config
+        .url
+        .parse()
+        .map_err(|e: InvalidUri| bad(e.to_string()))?;
+    let (Some("http" | "https"), Some(host)) = (address.scheme_str(), address.authority()) else {
+        return Err(bad("it begins with neither http:// nor https://".to_owned()));
+    };
+    let endpoint = Endpoint::from_shared(format!("http://{host}"))
+        .map_err(|e| bad(e.to_string()))?
         .connect_timeout(config.connect_timeout)
         // Finds out about a peer that is gone while a call waits for it.
         .http2_keep_alive_interval(Duration::from_secs(20))
         .tcp_nodelay(true);
-    let token = secret::resolve("token", config.token.as_ref(), config.token_file.as_deref())?;
-    let headers = CallHeaders::new(token.as_ref())?;
-    Ok(InterceptedService::new(endpoint.connect_lazy(), headers))
+    let channel = if address.scheme() == Some(&Scheme::HTTPS) {
+        secured::connect(&endpoint, address, files(config))?
+    } else {
+        endpoint.connect_lazy()
+    };
+    let headers = CallHeaders::new(config.token.clone(), config.token_file.clone())?;
+    Ok(InterceptedService::new(channel, headers))
 }
 
 /// A channel to a server in the same process, and the connections to give to

@@ -1,6 +1,12 @@
 //! gRPC: servers with health and reflection, and channels to them, also within one process.
 //!
 //! [`serve`] is the same code over TCP ([`listen`]) and within a process ([`in_process`]).
+//!
+//! Files of certificates, keys and tokens may change while the process runs ([`crate::mounted`]): connections that are
+//! made, and calls, go by what they hold then. One token that takes the place of another is in force at once, as is
+//! wanted where the old one has become known. Machines see the change at different times: for no call to be refused, the
+//! file has both for a while, a line each, first the old one above, then the new. A server takes both, a client shows the
+//! upper one.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -10,6 +16,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use futures::Stream;
+use futures::future::Either;
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use serde::{Deserialize, Serialize};
@@ -25,12 +32,13 @@ use tower::ServiceExt;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::secret::{self, Secret, SecretError};
-use crate::tls::{self, ServerTls, TlsError};
+use crate::secret::{Secret, SecretError};
+use crate::tls::{ServerTls, TlsError};
 use crate::trace;
 
 mod calls;
 mod channel;
+mod secured;
 
 pub use calls::CallHeaders;
 pub use channel::{Channel, GrpcClientConfig, connect, connect_all, in_process};
@@ -52,7 +60,7 @@ pub struct GrpcConfig {
     pub listen: SocketAddr,
     /// Certificate of the server; without it calls are not encrypted.
     pub tls: Option<ServerTls>,
-    /// Bearer token that every call must carry.
+    /// Bearer token that every call must carry; of several lines, any.
     pub token: Option<Secret>,
     /// File that holds the token.
     pub token_file: Option<PathBuf>,
@@ -105,8 +113,8 @@ pub enum GrpcError {
     /// The token cannot be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// The token holds characters that HTTP does not allow.
-    #[error("the gRPC token is not allowed in HTTP; use plain ASCII without line breaks")]
+    /// A token is blank, or holds characters that HTTP does not allow.
+    #[error("the gRPC token is not allowed in HTTP; use plain ASCII, a line for each")]
     Token,
     /// The library gives up.
     #[error("gRPC failed: {0}")]
@@ -142,21 +150,25 @@ where
     IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
     IE: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let token = secret::resolve("token", config.token.as_ref(), config.token_file.as_deref())?;
-    let mut server = Server::builder()
+    let tokens = calls::TokenCheck::new(config.token.clone(), config.token_file.clone())?;
+    let server = Server::builder()
         .trace_fn(call_span)
         .initial_stream_window_size(Some(STREAM_WINDOW))
         .initial_connection_window_size(Some(CONNECTION_WINDOW))
         .http2_keepalive_interval(Some(Duration::from_secs(20)));
-    if let Some(files) = &config.tls {
-        server = server.tls_config(tls::grpc_server(files)?)?;
-    }
     let names = mounted(&routes).await?;
     let (health, routes) = with_health_and_reflection(routes, &names).await?;
-    let serving = server
-        .layer(InterceptorLayer::new(calls::TokenCheck::new(token)))
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
+    let server = server
+        .layer(InterceptorLayer::new(tokens))
+        .add_routes(routes);
+    let stop = shutdown.clone().cancelled_owned();
+    let serving = match &config.tls {
+        None => Either::Left(server.serve_with_incoming_shutdown(incoming, stop)),
+        Some(files) => {
+            let incoming = secured::accept(incoming, secured::server(files)?);
+            Either::Right(server.serve_with_incoming_shutdown(incoming, stop))
+        }
+    };
     tokio::select! {
         ended = serving => Ok(ended?),
         () = overdue(&health, &names, &shutdown) => {

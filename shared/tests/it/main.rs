@@ -6,5 +6,6 @@ mod authority;
 mod broken;
 mod certificates;
 mod grpc;
+mod reload;
 mod server;
 mod service;

@@ -1,11 +1,11 @@
 //! Running remote indexers, and how they are reached.
 
-use std::path::PathBuf;
-
 use anyhow::anyhow;
 use stoker_proto::index::v1::index_service_client::IndexServiceClient;
-use stoker_shared::grpc::{self, Channel, GrpcClientConfig};
+use stoker_shared::grpc::{self, Channel};
 use tonic::{Code, Status};
+
+use crate::server_args::TrustArgs;
 
 pub(super) type Client = IndexServiceClient<Channel>;
 
@@ -15,12 +15,8 @@ pub(super) struct IndexServer {
     /// A running remote indexer; several with commas between
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7704")]
     server: String,
-    /// File that holds the bearer token of that server
-    #[arg(long, value_name = "FILE")]
-    server_token_file: Option<PathBuf>,
-    /// PEM file of certificates to trust for that server instead of the system's
-    #[arg(long, value_name = "FILE")]
-    server_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 impl IndexServer {
@@ -28,13 +24,7 @@ impl IndexServer {
     pub(super) fn clients(&self) -> anyhow::Result<Vec<(String, Client)>> {
         let urls = self.server.split(',').map(str::trim);
         let one = |url: &str| {
-            let config = GrpcClientConfig {
-                url: url.to_owned(),
-                token_file: self.server_token_file.clone(),
-                ca_file: self.server_ca_file.clone(),
-                ..GrpcClientConfig::default()
-            };
-            let client = IndexServiceClient::new(grpc::connect(&config)?);
+            let client = IndexServiceClient::new(grpc::connect(&self.trust.to(url.to_owned()))?);
             Ok((url.to_owned(), client))
         };
         urls.map(one).collect()

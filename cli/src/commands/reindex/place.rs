@@ -1,8 +1,8 @@
 //! Where runs are kept, and who is asked for them: a running reindex-driver, or the store itself.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use reindex_driver::Config;
 use stoker_proto::reindex::v1::reindex_service_client::ReindexServiceClient;
 use stoker_shared::grpc::{Channel, GrpcClientConfig};
@@ -10,6 +10,7 @@ use stoker_shared::store::StoreUrl;
 use tonic::{Code, Status};
 
 use crate::embedded::{data_folder, in_a_shell};
+use crate::server_args::TrustArgs;
 
 pub(super) type Client = ReindexServiceClient<Channel>;
 
@@ -23,33 +24,14 @@ pub(super) struct PlaceArgs {
     /// A running reindex-driver to ask, e.g. http://127.0.0.1:7703
     #[arg(long, value_name = "URL", global = true, conflicts_with = "runs")]
     server: Option<String>,
-    /// File that holds the bearer token of that server
-    #[arg(long, value_name = "FILE", global = true)]
-    server_token_file: Option<PathBuf>,
-    /// PEM file of certificates to trust for that server instead of the system's
-    #[arg(long, value_name = "FILE", global = true)]
-    server_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 impl PlaceArgs {
     /// How to reach the server; none when none is named.
     pub(super) fn server(&self) -> anyhow::Result<Option<GrpcClientConfig>> {
-        let Some(url) = self.server.clone() else {
-            let given = [
-                ("--server-token-file", &self.server_token_file),
-                ("--server-ca-file", &self.server_ca_file),
-            ];
-            if let Some((flag, _)) = given.iter().find(|(_, file)| file.is_some()) {
-                bail!("{flag} is for a server; give --server URL too");
-            }
-            return Ok(None);
-        };
-        Ok(Some(GrpcClientConfig {
-            url,
-            token_file: self.server_token_file.clone(),
-            ca_file: self.server_ca_file.clone(),
-            ..GrpcClientConfig::default()
-        }))
+        self.trust.to_named(self.server.as_deref())
     }
 
     /// The store named, else the one configured, else the user's own.
