@@ -1,9 +1,10 @@
 //! A real Prometheus scrapes real services: it takes the rules, and every query of a rule or a dashboard finds what it asks for.
+//! `UPDATE=1` draws the dashboards anew.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use serde_json::Value;
 use stoker_tests::dashboards::dashboards;
@@ -11,6 +12,7 @@ use stoker_tests::prometheus::Prometheus;
 use stoker_tests::{parts, repository};
 
 use crate::metrics::Running;
+use crate::pictures;
 
 /// A rate needs two scrapes of a counter that has moved.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -18,7 +20,7 @@ const LIMIT: Duration = Duration::from_mins(1);
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_finds_what_running_services_show() {
     let _turn = parts::turn().await;
-    let running = Running::start().await;
+    let mut running = Running::start().await;
     let prometheus = Prometheus::start(&running.services(), &rules()).unwrap();
     let mut waiting: BTreeSet<String> = dashboards()
         .into_iter()
@@ -46,6 +48,9 @@ async fn every_query_finds_what_running_services_show() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     rules_are_healthy(&prometheus).await;
+    if env::var_os("UPDATE").is_some() {
+        pictures::draw(&mut running, &prometheus).await;
+    }
 }
 
 fn rules() -> Vec<PathBuf> {

@@ -34,6 +34,7 @@ mod messy_folder;
 mod metrics;
 mod object_stores;
 mod per_entry;
+mod pictures;
 mod poison;
 mod reference_order;
 mod reflection;

@@ -9,7 +9,7 @@ use stoker_proto::backup::v1::RunState;
 use stoker_sandbox::{Sandbox, SandboxConfig};
 use stoker_tests::fhir_database::{FhirDatabase, SchemaType};
 use stoker_tests::kafka::Kafka;
-use stoker_tests::remote_index::{INSTANCE, create_topic};
+use stoker_tests::remote_index::{Captured, INSTANCE, create_topic};
 use stoker_tests::services::{Service, of_folder, until_done};
 use stoker_tests::stoker::Stoker;
 use stoker_tests::{parts, repository};
@@ -17,6 +17,9 @@ use stoker_tests::{parts, repository};
 use crate::backup_seen::Backups;
 
 const LIMIT: Duration = Duration::from_mins(1);
+
+/// Of search parameter messages.
+pub(crate) const TOPIC: &str = "index";
 
 /// Metrics by name: the type and the labels of each.
 type Shown = BTreeMap<String, (String, BTreeSet<String>)>;
@@ -121,15 +124,16 @@ async fn backing_up(brokers: String) -> Backups {
     backups
 }
 
-/// A remote-indexer that holds partitions.
-async fn indexing(kafka: &Kafka) -> Service {
+/// A remote-indexer that holds partitions, before a database that recorded messages are about.
+async fn indexing(kafka: &Kafka, captured: &Captured) -> Service {
     let database = FhirDatabase::fresh(SchemaType::Plain).await.unwrap();
-    create_topic(&kafka.broker(), "index").await.unwrap();
+    captured.load_before(&database).await.unwrap();
+    create_topic(&kafka.broker(), TOPIC).await.unwrap();
     let settings = [
         format!("kafka.brokers={}", kafka.broker()),
         format!("database.url={}", database.url),
         format!("instance_identifier={INSTANCE}"),
-        "topic.name=index".to_owned(),
+        format!("topic.name={TOPIC}"),
     ];
     let service = Service::start("remote-indexer", &settings).unwrap();
     until(
@@ -150,12 +154,14 @@ async fn until(service: &Service, sample: &str) {
 
 /// One of each service, which have done something.
 pub(crate) struct Running {
-    scanner: Service,
+    pub(crate) scanner: Service,
     worker: Service,
-    driver: Service,
+    pub(crate) driver: Service,
     indexer: Service,
-    backups: Backups,
-    _kafka: Kafka,
+    pub(crate) backups: Backups,
+    /// What can be sent to the remote-indexer.
+    pub(crate) captured: Captured,
+    pub(crate) kafka: Kafka,
 }
 
 impl Running {
@@ -168,13 +174,15 @@ impl Running {
         let url = format!("ledger.url={}", scanner.url());
         let worker = Service::start("loader-worker", &[url, brokers.clone()]).unwrap();
         load_something(&scanner, &worker).await;
+        let captured = Captured::updates().unwrap();
         Self {
             driver: reindexing(brokers.clone()).await,
             backups: backing_up(brokers).await,
-            indexer: indexing(&kafka).await,
+            indexer: indexing(&kafka, &captured).await,
             scanner,
             worker,
-            _kafka: kafka,
+            captured,
+            kafka,
         }
     }
 

@@ -12,6 +12,7 @@ pub mod keytool;
 pub mod minio;
 pub mod otlp;
 pub mod parts;
+pub mod picture;
 pub mod ports;
 pub mod prometheus;
 pub mod remote_index;

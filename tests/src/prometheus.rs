@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::parts::required;
+use crate::picture::Span;
 use crate::ports::free_port;
 use crate::services::Service;
 
@@ -64,11 +65,27 @@ impl Prometheus {
 
     /// The samples that a query finds now.
     pub async fn query(&self, query: &str) -> anyhow::Result<Vec<Value>> {
-        let url = reqwest::Url::parse_with_params("http://p/api/v1/query", [("query", query)])?;
-        let path = format!("{}?{}", url.path(), url.query().unwrap_or_default());
+        self.ask("query", &[("query", query.to_owned())]).await
+    }
+
+    /// The series that a query finds in some time.
+    pub async fn range(&self, query: &str, span: Span) -> anyhow::Result<Vec<Value>> {
+        let words = [
+            ("query", query.to_owned()),
+            ("start", span.from.to_string()),
+            ("end", span.to.to_string()),
+            ("step", span.step.to_string()),
+        ];
+        self.ask("query_range", &words).await
+    }
+
+    async fn ask(&self, what: &str, words: &[(&str, String)]) -> anyhow::Result<Vec<Value>> {
+        let url = reqwest::Url::parse_with_params("http://p/", words)?;
+        let path = format!("/api/v1/{what}?{}", url.query().unwrap_or_default());
         let answer = self.get(&path).await?;
         let found = answer["data"]["result"].as_array();
-        Ok(found.with_context(|| format!("{query}: {answer}"))?.clone())
+        let found = found.with_context(|| format!("{words:?}: {answer}"))?;
+        Ok(found.clone())
     }
 
     /// What its HTTP interface answers, once it is up.

@@ -5,9 +5,10 @@ use std::fs;
 
 use serde_json::{Value, json};
 use stoker_tests::dashboards::{Dashboard, dashboards};
+use stoker_tests::picture::escaped;
 use stoker_tests::{repository, yaml};
 
-use super::files;
+use super::{files, stem};
 use crate::catalogue::{named_in, read, unknown};
 use crate::tools::must_run;
 
@@ -49,6 +50,26 @@ fn every_metric_is_on_some_dashboard() {
     let missing: Vec<_> = metrics.keys().filter(|name| !is_shown(name)).collect();
     // Every service's events are heard by all: how many tells nothing.
     assert_eq!(missing, ["stoker_events_heard_total"]);
+}
+
+/// `UPDATE=1 cargo test --workspace --test it -- dashboards::` draws them anew.
+#[test]
+fn every_dashboard_has_its_picture() {
+    let docs = repository::root().join("docs");
+    let page = fs::read_to_string(docs.join("dashboards.md")).unwrap();
+    for file in files("dashboards") {
+        let picture = format!("dashboards/{}.svg", stem(&file));
+        assert!(page.contains(&format!("]({picture})")), "{picture}");
+        let drawn = fs::read_to_string(docs.join(&picture)).unwrap();
+        let dashboard: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            let title = escaped(panel["title"].as_str().unwrap());
+            assert!(
+                drawn.contains(&format!(">{title}</text>")),
+                "{picture}: {title}"
+            );
+        }
+    }
 }
 
 #[test]
