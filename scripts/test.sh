@@ -43,9 +43,25 @@ tests/parts/kafka.sh install
 tests/parts/grpcurl.sh install
 eval "$(tests/parts/grpcurl.sh env)"
 
-# Tests the alert rules.
-tests/parts/prometheus.sh install
-eval "$(tests/parts/prometheus.sh env)"
+# Put the manifests together, check them, test the alert rules, and ask what the dashboards ask.
+for part in kustomize kubernetes-validate prometheus; do
+  tests/parts/$part.sh install
+  eval "$(tests/parts/$part.sh env)"
+done
+
+# What is delivered runs on an engine of its own; the peers of compose/ are the servers installed above.
+for part in docker peers cyclonedx; do
+  tests/parts/$part.sh install
+done
+if ! tests/parts/docker.sh running; then
+  echo "test: starting docker" >&2
+  started+=(docker)
+  tests/parts/docker.sh start
+fi
+tests/parts/peers.sh image
+for part in docker peers; do
+  eval "$(tests/parts/$part.sh env)"
+done
 
 # Young people have short records: the tests want all resource types, not many resources.
 eval "$(tests/parts/synthea.sh env)"

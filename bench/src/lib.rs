@@ -9,5 +9,6 @@ pub mod ledger;
 pub mod parts;
 pub mod reindex;
 pub mod run;
+pub mod scale;
 pub mod simulated;
 pub mod sink;

@@ -61,6 +61,7 @@ enum Command {
     Sandbox(commands::sandbox::SandboxCommand),
     Config(commands::config::ConfigArgs),
     Doctor(Box<commands::doctor::DoctorArgs>),
+    Health(commands::health::HealthArgs),
     FhirBucket(commands::fhir_bucket::FhirBucketArgs),
     FhirRemoteIndex(commands::fhir_remote_index::FhirRemoteIndexArgs),
 }
@@ -133,6 +134,7 @@ async fn run(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Backup(args) => Box::pin(commands::backup::run(*args, &cli.global, output)).await,
         Command::Sandbox(args) => commands::sandbox::run(args, output).await,
         Command::Config(args) => commands::config::run(&args, &cli.global, output),
+        Command::Health(args) => commands::health::run(&args, &cli.global, output).await,
         Command::Doctor(args) => commands::doctor::run(*args, &cli.global, output).await,
         Command::Serve(_)
         | Command::Up(_)

@@ -51,6 +51,22 @@ install_package() {
 # need COMMAND PACKAGE...: installs the first of these packages that apt knows if the command is missing.
 need() { command -v "$1" >/dev/null || install_package "${@:2}"; }
 
+# install_servers PACKAGE...: all of these; the servers that they bring are not started.
+install_servers() {
+  local policy=/usr/sbin/policy-rc.d
+  command -v apt-get >/dev/null || fail "please install these packages of Debian and Ubuntu: $*"
+  say "installing $*"
+  if [ ! -e "$policy" ]; then
+    # shellcheck disable=SC2064
+    trap "as_root rm -f $policy" EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod +x "$policy"
+  fi
+  as_root apt-get -qq update </dev/null >/dev/null || fail "apt-get update failed"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
+    --no-install-recommends "$@" </dev/null >/dev/null || fail "apt-get install failed: $*"
+}
+
 # port_answers PORT: something listens on 127.0.0.1:PORT.
 port_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 

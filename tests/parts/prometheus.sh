@@ -6,14 +6,7 @@ set -euo pipefail
 
 install_() {
   ! { command -v prometheus && command -v promtool; } >/dev/null || return 0
-  # The package would start a server of its own.
-  local policy=/usr/sbin/policy-rc.d
-  if [ ! -e "$policy" ]; then
-    trap "as_root rm -f $policy" EXIT
-    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
-    as_root chmod +x "$policy"
-  fi
-  install_package prometheus
+  install_servers prometheus
 }
 
 env_() {

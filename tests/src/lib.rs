@@ -2,6 +2,8 @@
 
 pub mod certificates;
 pub mod cos;
+pub mod dashboards;
+pub mod docker;
 pub mod fhir;
 pub mod fhir_database;
 pub mod gate;
@@ -11,9 +13,11 @@ pub mod minio;
 pub mod otlp;
 pub mod parts;
 pub mod ports;
+pub mod prometheus;
 pub mod remote_index;
 pub mod repository;
 pub mod services;
 pub mod stoker;
 pub mod tls_postgres;
 pub mod tool;
+pub mod yaml;

@@ -20,6 +20,9 @@ use crate::stoker::{isolated, stoker_bin};
 /// In a service's home: what it writes.
 const LOG: &str = "log";
 
+/// The folder with an earlier build's programs: set by `scripts/test-upgrade.sh`.
+const PREVIOUS: &str = "STOKER_TEST_PREVIOUS";
+
 /// Longest wait for a service to come up or to stop.
 const LIMIT: Duration = Duration::from_secs(40);
 
@@ -37,9 +40,14 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts the service's own program on free ports, with settings like `lease=10s`.
+    /// Starts the service's own program on free ports, with settings like `lease=10s`. Where an upgrade is tested it is the
+    /// earlier build's: see [`Service::upgrade`].
     pub fn start(name: &str, settings: &[String]) -> anyhow::Result<Self> {
-        Self::run(&stoker_bin()?.with_file_name(name), &[], name, settings)
+        let program = match std::env::var_os(PREVIOUS) {
+            Some(folder) => Path::new(&folder).join(name),
+            None => stoker_bin()?.with_file_name(name),
+        };
+        Self::run(&program, &[], name, settings)
     }
 
     /// The same by `stoker serve`.
@@ -106,6 +114,21 @@ impl Service {
         Ok(())
     }
 
+    /// The same with the program of this build.
+    pub fn upgrade(&mut self) -> anyhow::Result<()> {
+        let program = stoker_bin()?.with_file_name(&self.name);
+        let mut command = isolated(&program, self.home.path());
+        let log = File::options()
+            .append(true)
+            .open(self.home.path().join(LOG))?;
+        command
+            .args(self.command.get_args())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        self.command = command;
+        self.start_again()
+    }
+
     /// Sends a signal such as `STOP`.
     pub fn signal(&self, signal: &str) -> anyhow::Result<()> {
         let pid = self.child.id().to_string();
@@ -120,6 +143,11 @@ impl Service {
 
     /// Asks it to stop and waits; answers its exit code.
     pub async fn terminate(mut self) -> anyhow::Result<Option<i32>> {
+        self.stop().await
+    }
+
+    /// The same of one that is to start again.
+    pub async fn stop(&mut self) -> anyhow::Result<Option<i32>> {
         self.signal("TERM")?;
         let deadline = Instant::now() + LIMIT;
         while Instant::now() < deadline {

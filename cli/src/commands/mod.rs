@@ -5,6 +5,7 @@ pub mod config;
 pub mod doctor;
 pub mod fhir_bucket;
 pub mod fhir_remote_index;
+pub mod health;
 pub mod index;
 pub mod jobs;
 pub mod load;

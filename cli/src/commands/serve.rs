@@ -4,8 +4,9 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use stoker_shared::config::{self, Load};
-use stoker_shared::service::{self, Context, ServiceConfig};
+use remote_indexer::config::Draft;
+use stoker_shared::config::{self, ConfigFaults, Load};
+use stoker_shared::service::{self, Context, ServiceConfig, ServiceSettings};
 use stoker_shared::telemetry::{self, LogFormat, TelemetryConfig};
 
 use crate::Global;
@@ -25,8 +26,9 @@ pub struct ServeArgs {
     set: Vec<(String, String)>,
 }
 
+/// What `stoker serve` runs.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Service {
+pub(super) enum Service {
     /// Lists sources and serves the ledger: gRPC on 7701, health and metrics on 7801
     BucketScanner,
     /// Loads what the scanner hands out: gRPC on 7702, health and metrics on 7802
@@ -37,6 +39,31 @@ enum Service {
     RemoteIndexer,
     /// Backs up databases, proves and retires backups: gRPC on 7705, health and metrics on 7805
     BackupAgent,
+}
+
+impl Service {
+    /// As it is typed.
+    pub(super) fn name(self) -> String {
+        let named = self.to_possible_value();
+        named
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default()
+    }
+
+    /// Where it listens, and what else every service has configured.
+    pub(super) fn settings(
+        self,
+        load: impl FnOnce(&str) -> Load,
+    ) -> Result<ServiceSettings, ConfigFaults> {
+        let load = load(&self.name());
+        Ok(match self {
+            Self::BucketScanner => config::load::<bucket_scanner::Config>(&load)?.service,
+            Self::LoaderWorker => config::load::<loader_worker::Config>(&load)?.service,
+            Self::ReindexDriver => config::load::<reindex_driver::Config>(&load)?.service,
+            Self::RemoteIndexer => config::load::<Draft>(&load)?.0.service,
+            Self::BackupAgent => config::load::<backup_agent::Config>(&load)?.service,
+        })
+    }
 }
 
 const EXAMPLES: &str = "Examples:

@@ -15,7 +15,7 @@ pub struct Event {
     #[prost(string, tag = "4")]
     pub instance: ::prost::alloc::string::String,
     /// What happened.
-    #[prost(oneof = "event::Kind", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18")]
+    #[prost(oneof = "event::Kind", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
     pub kind: ::core::option::Option<event::Kind>,
 }
 /// Nested message and enum types in `Event`.
@@ -50,6 +50,9 @@ pub mod event {
         /// A backup, its verification, its restore for proof, or the like began or ended.
         #[prost(message, tag = "18")]
         BackupChanged(super::BackupChanged),
+        /// Of a job all units of a wave are done, and those of the next may be taken.
+        #[prost(message, tag = "19")]
+        WaveEnded(super::WaveEnded),
     }
 }
 /// An object, without its content.
@@ -152,6 +155,13 @@ pub struct JobEnded {
     /// How: a value of stoker.ledger.v1.JobState by name.
     #[prost(string, tag = "2")]
     pub state: ::prost::alloc::string::String,
+}
+/// See Event.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WaveEnded {
+    /// Which job's.
+    #[prost(int64, tag = "1")]
+    pub job_id: i64,
 }
 /// See Event. Keyed by `reindex/` and the run.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

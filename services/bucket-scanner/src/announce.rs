@@ -3,7 +3,7 @@
 use stoker_proto::common::v1::Source;
 use stoker_proto::events::v1::event::Kind;
 use stoker_proto::events::v1::{
-    JobEnded, JobStarted, LoadFinished, ObjectChanged, ObjectDiscovered, ObjectRef,
+    JobEnded, JobStarted, LoadFinished, ObjectChanged, ObjectDiscovered, ObjectRef, WaveEnded,
 };
 use stoker_shared::kafka::{Events, object_key};
 use tokio_util::sync::CancellationToken;
@@ -39,8 +39,13 @@ impl Announcer {
         }
     }
 
-    /// What ended with a unit.
+    /// What ended with a unit; also to workers that wait in this process for the next wave.
     pub(crate) fn finished(&self, finished: Finished) {
+        if let Some(job_id) = finished.ended_wave_of {
+            self.signals.work_planned();
+            let ended = Kind::WaveEnded(WaveEnded { job_id });
+            self.events.announce(&job_key(job_id), ended);
+        }
         if let Some(load) = finished.load {
             let object = ObjectRef {
                 source: Some(load.source),
@@ -88,7 +93,7 @@ pub(crate) async fn wake(events: &Events, signals: &Signals, shutdown: &Cancella
     let mut listener = events.listen();
     while let Some(heard) = shutdown.run_until_cancelled(listener.next()).await {
         match heard.map(|heard| heard.event.kind.clone()) {
-            Some(Some(Kind::ObjectDiscovered(_) | Kind::ObjectChanged(_))) => {
+            Some(Some(Kind::ObjectDiscovered(_) | Kind::ObjectChanged(_) | Kind::WaveEnded(_))) => {
                 signals.work_planned();
             }
             // Some wait for a listing, a retry for a worker.

@@ -36,6 +36,7 @@ pub struct ScannerMetrics {
     scans: Family<ResultLabel, Counter>,
     scan_seconds: Histogram,
     units: Family<StateLabel, Gauge>,
+    claimable_units: Gauge,
     /// Commits taken.
     pub(crate) commits: Counter,
     /// Writes refused since their lease was lost.
@@ -44,14 +45,21 @@ pub struct ScannerMetrics {
 
 impl Default for ScannerMetrics {
     fn default() -> Self {
-        Self {
+        let metrics = Self {
             objects: Family::default(),
             scans: Family::default(),
             scan_seconds: Histogram::new(exponential_buckets(0.01, 4.0, 10)),
             units: Family::default(),
+            claimable_units: Gauge::default(),
             commits: Counter::default(),
             leases_lost: Counter::default(),
+        };
+        // A counter that appears with its first sample hides that sample from `increase()`.
+        metrics.registered(&Registered::default());
+        for result in ["listed", "failed"] {
+            drop(metrics.scans.get_or_create(&ResultLabel { result }));
         }
+        metrics
     }
 }
 
@@ -67,6 +75,9 @@ impl ScannerMetrics {
         metrics.register(&name("scan_seconds"), help, self.scan_seconds.clone());
         let help = "Units of work by state, counted every 15 s";
         metrics.register(&name("units"), help, self.units.clone());
+        let help = "Units that a worker would be given now, counted every 15 s";
+        let claimable = self.claimable_units.clone();
+        metrics.register(&name("claimable_units"), help, claimable);
         let help = "Commits of outcomes";
         metrics.register(&name("commits"), help, self.commits.clone());
         let help = "Writes of workers refused since their lease was lost";
@@ -88,15 +99,22 @@ impl ScannerMetrics {
         self.scan_seconds.observe(elapsed.as_secs_f64());
     }
 
-    pub(crate) fn units(&self, counts: UnitCounts) {
+    /// Shows how many units there are.
+    pub fn units(&self, counts: UnitCounts) {
         let states = [
             ("open", counts.open),
             ("leased", counts.leased),
             ("parked", counts.parked),
         ];
         for (state, count) in states {
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
-            self.units.get_or_create(&StateLabel { state }).set(count);
+            self.units
+                .get_or_create(&StateLabel { state })
+                .set(whole(count));
         }
+        self.claimable_units.set(whole(counts.claimable));
     }
+}
+
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -184,7 +184,10 @@ async fn until_woken(mut listener: Listener) {
             match listener.next().await.map(|heard| heard.event.kind.clone()) {
                 None
                 | Some(Some(
-                    Kind::ObjectDiscovered(_) | Kind::ObjectChanged(_) | Kind::JobStarted(_),
+                    Kind::ObjectDiscovered(_)
+                    | Kind::ObjectChanged(_)
+                    | Kind::JobStarted(_)
+                    | Kind::WaveEnded(_),
                 )) => return,
                 Some(_) => {}
             }

@@ -37,14 +37,19 @@ pub struct WorkerMetrics {
 
 impl Default for WorkerMetrics {
     fn default() -> Self {
-        Self {
+        let metrics = Self {
             requests: Family::default(),
             request_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
             resources: Family::default(),
             units: Gauge::default(),
             read_bytes: Counter::default(),
             leases_lost: Counter::default(),
+        };
+        // A counter that appears with its first sample hides that sample from `increase()`.
+        for outcome in ["created", "updated", "rejected", "in_doubt"] {
+            metrics.resources(outcome, 0);
         }
+        metrics
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use stoker_proto::reindex::v1::{Method, RunSpec, RunState};
 use stoker_tests::parts;
 
-use super::scene::{Scene, ended, get, reindexed, start, until};
+use super::scene::{Scene, ended, failures, get, reindexed, start, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_driver_goes_on_where_one_was_killed_or_hangs() {
@@ -48,4 +48,33 @@ async fn another_driver_goes_on_where_one_was_killed_or_hangs() {
     let stats = scene.stats();
     assert_eq!(stats.missed, 0, "{stats:#?}");
     assert!(stats.repeats <= 2 * (4 + 2) * 20, "{stats:#?}");
+}
+
+/// SIGTERM to one after the other, as an upgrade does it.
+#[tokio::test(flavor = "multi_thread")]
+async fn drivers_that_are_restarted_in_turn_miss_and_repeat_nothing() {
+    let _turn = parts::turn().await;
+    let database = parts::fresh_database().await.unwrap();
+    let scene = Scene::new(20_000, Duration::from_millis(20), &[]).await;
+    let scene = scene.with(format!("runs.url={database}"));
+    let mut drivers = [scene.driver().await, scene.driver().await];
+    let spec = RunSpec {
+        concurrency: 4,
+        batch: 20,
+        ..scene.spec(Method::ClientDriven)
+    };
+    let run_id = start(&drivers[0], spec).await;
+    for restart in 1..=4 {
+        let [next, other] = [restart % 2, (restart + 1) % 2];
+        let from = 3_000 * restart as u64;
+        until(&drivers[other], run_id, |run| reindexed(run) > from).await;
+        assert_eq!(drivers[next].stop().await.unwrap(), Some(0));
+        drivers[next].upgrade().unwrap();
+        drivers[next].page("/readyz").await.unwrap();
+    }
+    let run = ended(&drivers[0], run_id).await;
+    assert_eq!(run.state(), RunState::Done, "{run:#?}");
+    assert_eq!(failures(&drivers[0], run_id).await, []);
+    let stats = scene.stats();
+    assert_eq!((stats.missed, stats.repeats), (0, 0), "{stats:#?}");
 }

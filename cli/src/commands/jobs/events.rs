@@ -164,6 +164,11 @@ fn told(kind: &Kind) -> Told {
             let details = json!({"job_id": e.job_id});
             ("job_started", format!("job {}", e.job_id), details)
         }
+        Kind::WaveEnded(e) => {
+            let details = json!({"job_id": e.job_id});
+            let about = format!("job {}, those of the next can be loaded", e.job_id);
+            ("wave_ended", about, details)
+        }
         Kind::JobEnded(e) => {
             let state = JobState::from_str_name(&e.state).unwrap_or_default();
             let state = state_name(state);

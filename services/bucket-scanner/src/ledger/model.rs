@@ -132,8 +132,8 @@ pub struct Finished {
     pub load: Option<FinishedLoad>,
     /// The job, when it waited for nothing else.
     pub ended_job: Option<EndedJob>,
-    /// It was the last of its job's wave, and units of the next can be leased.
-    pub wave_over: bool,
+    /// The job, when it was the last of a wave and units of the next can be leased.
+    pub ended_wave_of: Option<i64>,
 }
 
 /// One version of an object, loaded to its end by one job.
@@ -180,6 +180,8 @@ pub struct Retried {
 pub struct UnitCounts {
     /// Waiting for a worker.
     pub open: u64,
+    /// Of these, the ones that a worker would be given now.
+    pub claimable: u64,
     /// With a worker.
     pub leased: u64,
     /// Set aside.

@@ -135,11 +135,7 @@ impl WorkService for Work {
         } = request.into_inner();
         let lease = named(lease)?;
         let finished = self.ledger.finish_unit(&lease, lines, decoded_bytes).await;
-        let finished = self.written(finished)?;
-        if finished.wave_over {
-            self.signals.work_planned();
-        }
-        self.announcer.finished(finished);
+        self.announcer.finished(self.written(finished)?);
         Ok(Response::new(FinishUnitResponse {}))
     }
 

@@ -214,6 +214,12 @@ impl Following<'_> {
             ..self.job.clone()
         };
         if noted != self.job {
+            let more = noted
+                .reindexed
+                .unwrap_or(0)
+                .saturating_sub(self.job.reindexed.unwrap_or(0));
+            let metrics = &self.drive.metrics;
+            metrics.reindexed(usize::try_from(more).unwrap_or(usize::MAX));
             self.job = noted;
             self.save().await?;
         }

@@ -26,8 +26,8 @@ pub(super) struct Over {
     pub(super) load: Option<FinishedLoad>,
     /// It may be.
     pub(super) job: Option<i64>,
-    /// A wave of the job is, and units of the next wait.
-    pub(super) wave: bool,
+    /// A wave of this job is, and units of the next wait.
+    pub(super) wave_of: Option<i64>,
 }
 
 /// Of each what it ended, or why it was refused.
@@ -84,7 +84,9 @@ pub(super) async fn finish(
         Ok(Over {
             load,
             job: over.get(&unit.job_id).copied(),
-            wave: waves.contains(&(unit.job_id, unit.wave)),
+            wave_of: waves
+                .contains(&(unit.job_id, unit.wave))
+                .then_some(unit.job_id),
         })
     });
     Ok(answers.collect())

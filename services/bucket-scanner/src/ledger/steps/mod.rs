@@ -245,7 +245,7 @@ impl Ledger for SqlLedger {
     }
 
     async fn unit_counts(&self) -> Result<UnitCounts, LedgerError> {
-        with_connection!(self.store, progress::unit_counts)
+        with_connection!(self.store, progress::unit_counts, self.store.now())
     }
 
     async fn register_worker(&self, worker: &RegisterWorkerRequest) -> Result<i64, LedgerError> {
@@ -287,7 +287,7 @@ impl Ledger for SqlLedger {
         Ok(Finished {
             load: over.load,
             ended_job,
-            wave_over: over.wave,
+            ended_wave_of: over.wave_of,
         })
     }
 

@@ -145,20 +145,47 @@ async fn issues(conn: &mut Conn, job_id: i64) -> Result<IssueSums, LedgerError> 
     Ok(sums.bind(job_id).fetch_one(conn).await?)
 }
 
-pub(super) async fn unit_counts(conn: &mut Conn) -> Result<UnitCounts, LedgerError> {
+pub(super) async fn unit_counts(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+) -> Result<UnitCounts, LedgerError> {
     let rows: Vec<(String, i64)> = sqlx::query_as(
         "SELECT state, COUNT(*) FROM load_units \
          WHERE state IN ('open', 'leased', 'parked') GROUP BY state",
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
     let of = |state: &str| {
         let row = rows.iter().find(|(found, _)| found == state);
         row.map_or(0, |(_, count)| nat(*count))
     };
+    let open = of("open");
     Ok(UnitCounts {
-        open: of("open"),
+        open,
+        claimable: if open > 0 {
+            claimable(conn, now).await?
+        } else {
+            0
+        },
         leased: of("leased"),
         parked: of("parked"),
     })
+}
+
+/// Units that [`pick`](super::pick::pick) would choose from, were it asked by a worker that can read all sources.
+async fn claimable(conn: &mut Conn, now: NaiveDateTime) -> Result<u64, LedgerError> {
+    let count = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM ( \
+           SELECT j.job_id, j.unordered, (j.state = 'loading' OR j.listed_run = j.run) AS listed, \
+             (SELECT MIN(u.wave) FROM load_units u \
+               WHERE u.job_id = j.job_id AND u.state = 'open') AS first_open, \
+             (SELECT MIN(u.wave) FROM load_units u \
+               WHERE u.job_id = j.job_id AND u.state = 'leased') AS first_leased \
+           FROM jobs j WHERE j.state IN ('scanning', 'loading')) AS f \
+         JOIN load_units u ON u.job_id = f.job_id \
+         WHERE u.state = 'open' AND u.not_before <= $1 AND (f.unordered OR \
+           (u.wave = f.first_open AND (f.first_leased IS NULL OR f.first_leased >= u.wave) \
+             AND (u.wave = 0 OR f.listed)))",
+    );
+    Ok(nat(count.bind(now).fetch_one(conn).await?))
 }

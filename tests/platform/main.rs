@@ -1,0 +1,12 @@
+//! What Stoker is run and watched with: the manifests for Kubernetes, rules and dashboards. Tools of the field check
+//! them; these tests see what those cannot: that they agree with each other, with the services and with the documents.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that meets an error has failed"
+)]
+
+mod catalogue;
+mod kubernetes;
+mod monitoring;
+mod tools;
