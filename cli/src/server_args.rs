@@ -35,6 +35,7 @@ impl ServerArgs {
 
 /// How a running service is known, and what is shown to it.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[expect(clippy::struct_field_names, reason = "they are the flags' names")]
 pub struct TrustArgs {
     /// File that holds the bearer token of that server
     #[arg(long, value_name = "FILE", global = true)]

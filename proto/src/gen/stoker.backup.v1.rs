@@ -223,6 +223,12 @@ pub struct Source {
     /// What is wrong with it at the moment: late, shrinking, failed proof; empty when all is well.
     #[prost(string, repeated, tag = "12")]
     pub troubles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When the newest backup is restored for proof; empty where no schedule says so.
+    #[prost(string, tag = "13")]
+    pub drill_schedule: ::prost::alloc::string::String,
+    /// When that is due next; unset without such a schedule.
+    #[prost(message, optional, tag = "14")]
+    pub next_drill: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// See BackupService.ListBackups.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -13,7 +13,7 @@ pub(super) fn configuration(scene: &Scene) -> Value {
         "repository": {"url": scene.place()},
         "backup": {"compression": "zstd"},
         "sources": {
-            "fhir": {"url": scene.server.url("keeper"), "password_file": scene.user.home().join("pw"), "schedule": "30 2 * * *"},
+            "fhir": {"url": scene.server.url("keeper"), "password_file": scene.user.home().join("pw"), "schedule": "30 2 * * *", "drill_schedule": "@weekly"},
         },
     }})
 }
@@ -59,6 +59,7 @@ async fn what_is_configured_needs_no_flags() {
         "fhir: postgresql, ",
         "30 2 * * *",
         "last backup never",
+        "drills      @weekly, next due ",
         &scene.place(),
     ] {
         assert!(plan.contains(word), "{word}: {plan}");
@@ -79,7 +80,7 @@ async fn what_is_configured_needs_no_flags() {
     assert!(plan[0]["next_due"].is_string(), "{plan:#}");
     let schedule = run(&["schedule"]).await;
     assert!(
-        schedule.contains("30 2 * * *") && schedule.contains("in "),
+        schedule.contains("backup  30 2 * * *") && schedule.contains("drill   @weekly"),
         "{schedule}"
     );
 

@@ -1,6 +1,6 @@
 //! Which backups a command is about, and who is asked for them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
 use backup_agent::Config;
@@ -13,6 +13,7 @@ use tonic::{Code, Status};
 use crate::Global;
 use crate::embedded::{data_folder, in_a_shell};
 use crate::s3_args::S3Args;
+use crate::server_args::TrustArgs;
 
 pub(super) type Client = BackupServiceClient<Channel>;
 
@@ -29,12 +30,8 @@ pub(super) struct PlaceArgs {
     /// A running backup-agent to ask, e.g. http://127.0.0.1:7705
     #[arg(long, value_name = "URL", global = true, conflicts_with_all = ["repository", "catalog"])]
     server: Option<String>,
-    /// File that holds the bearer token of that server
-    #[arg(long, value_name = "FILE", global = true)]
-    server_token_file: Option<PathBuf>,
-    /// PEM file of certificates to trust for that server instead of the system's
-    #[arg(long, value_name = "FILE", global = true)]
-    server_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
     #[command(flatten)]
     s3: S3Args,
 }
@@ -42,22 +39,7 @@ pub(super) struct PlaceArgs {
 impl PlaceArgs {
     /// How to reach the server; none when none is named.
     pub(super) fn server(&self) -> anyhow::Result<Option<GrpcClientConfig>> {
-        let Some(url) = self.server.clone() else {
-            let given = [
-                ("--server-token-file", &self.server_token_file),
-                ("--server-ca-file", &self.server_ca_file),
-            ];
-            if let Some((flag, _)) = given.iter().find(|(_, file)| file.is_some()) {
-                bail!("{flag} is for a server; give --server URL too");
-            }
-            return Ok(None);
-        };
-        Ok(Some(GrpcClientConfig {
-            url,
-            token_file: self.server_token_file.clone(),
-            ca_file: self.server_ca_file.clone(),
-            ..GrpcClientConfig::default()
-        }))
+        self.trust.to_named(self.server.as_deref())
     }
 
     /// Whether a server is named.

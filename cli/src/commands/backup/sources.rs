@@ -30,6 +30,14 @@ pub(super) fn plan(sources: &[Source]) -> String {
         ] {
             let _ = writeln!(out, "  {name:<12}{text}");
         }
+        if !source.drill_schedule.is_empty() {
+            let next = moment(source.next_drill);
+            let _ = writeln!(
+                out,
+                "  {:<12}{}, next due {next}",
+                "drills", source.drill_schedule
+            );
+        }
         for trouble in &source.troubles {
             let _ = writeln!(out, "  TROUBLE     {trouble}");
         }
@@ -53,23 +61,32 @@ fn past(at: Option<prost_types::Timestamp>) -> String {
 
 /// In the order in which they are due.
 pub(super) fn schedule(sources: &[Source]) -> String {
-    let mut sources: Vec<&Source> = sources.iter().collect();
     if sources.is_empty() {
         return NO_SOURCES.to_owned();
     }
-    sources.sort_by_key(|source| {
-        let due = source.next_due.map(|due| (due.seconds, due.nanos));
+    let backups = sources
+        .iter()
+        .map(|source| (source, source.next_due, "backup", when(source)));
+    let drills = sources
+        .iter()
+        .filter(|source| !source.drill_schedule.is_empty())
+        .map(|source| (source, source.next_drill, "drill", &*source.drill_schedule));
+    let mut all: Vec<_> = backups.chain(drills).collect();
+    all.sort_by_key(|(_, due, ..)| {
+        let due = due.map(|due| (due.seconds, due.nanos));
         (due.is_none(), due)
     });
-    let mut out = format!("{:<21}{:>8}  {:<16}schedule\n", "next due", "", "source");
-    for source in sources {
+    let mut out = format!(
+        "{:<21}{:>8}  {:<16}{:<8}schedule\n",
+        "next due", "", "source", "task"
+    );
+    for (source, due, task, text) in all {
         let _ = writeln!(
             out,
-            "{:<21}{:>8}  {:<16}{}",
-            moment(source.next_due),
-            ago(source.next_due),
-            source.name,
-            when(source)
+            "{:<21}{:>8}  {:<16}{task:<8}{text}",
+            moment(due),
+            ago(due),
+            source.name
         );
     }
     out
@@ -81,7 +98,8 @@ pub(super) fn to_json(source: &Source) -> Value {
         "place": source.place, "engine": source.engine, "schedule": source.schedule,
         "next_due": exact(source.next_due), "last_backup": exact(source.last_backup),
         "last_proof": exact(source.last_proof), "backups": source.backups, "bytes": source.bytes,
-        "troubles": source.troubles,
+        "troubles": source.troubles, "drill_schedule": source.drill_schedule,
+        "next_drill": exact(source.next_drill),
     })
 }
 
@@ -101,16 +119,22 @@ mod tests {
 
     #[test]
     fn what_is_due_first_stands_first() {
+        let mut proven = source("late", Some(1_769_860_900));
+        proven.drill_schedule = "@weekly".to_owned();
+        proven.next_drill = source("", Some(1_769_860_850)).next_due;
         let text = schedule(&[
             source("never", None),
-            source("late", Some(1_769_860_900)),
+            proven,
             source("first", Some(1_769_860_800)),
         ]);
-        let at = |name: &str| text.find(name).unwrap();
-        assert!(
-            at("first ") < at("late ") && at("late ") < at("never "),
-            "{text}"
-        );
+        let at = |name: &str| text.find(name).unwrap_or_else(|| panic!("{name}: {text}"));
+        let places = [
+            at("first           backup  none"),
+            at("late            drill   @weekly"),
+            at("late            backup  "),
+            at("never           backup  "),
+        ];
+        assert!(places.is_sorted(), "{text}");
         assert!(text.contains("none: made when somebody asks"), "{text}");
         assert_eq!(schedule(&[]), NO_SOURCES);
     }

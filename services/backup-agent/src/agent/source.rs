@@ -54,7 +54,7 @@ impl Source {
             name: self.name.clone(),
             timing: self.timing(Task::Backup),
             is_proven: self.settings.drill || self.drill_schedule.is_some(),
-            has_drill_schedule: self.drill_schedule.is_some(),
+            drill_timing: self.timing(Task::Drill),
         }
     }
 }

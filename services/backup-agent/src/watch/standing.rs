@@ -19,8 +19,8 @@ pub struct Watched {
     pub timing: Option<Timing>,
     /// Whether its backups are restored for proof.
     pub is_proven: bool,
-    /// Whether they are on a schedule of its own.
-    pub has_drill_schedule: bool,
+    /// When they are, where that has a schedule of its own.
+    pub drill_timing: Option<Timing>,
 }
 
 /// How a source stands, as far as the catalog tells.
@@ -28,6 +28,8 @@ pub struct Watched {
 pub struct Standing {
     /// When the next backup is due; none without a schedule.
     pub next_due: Option<DateTime<Utc>>,
+    /// When the next drill is due; none without a schedule.
+    pub next_drill: Option<DateTime<Utc>>,
     /// What is due after the last good backup; none without a schedule.
     pub awaited: Option<Awaited>,
     /// Its backups, those begun last first.
@@ -48,22 +50,15 @@ impl Standing {
         now: DateTime<Utc>,
     ) -> Result<Self, CatalogError> {
         // Backups come last, so that what was made meanwhile is not missed.
-        let last_due = match source.timing {
-            Some(_) => catalog.last_due(&source.name, Task::Backup).await?,
-            None => now,
-        };
-        let last_drill_due = if source.has_drill_schedule {
-            Some(catalog.last_due(&source.name, Task::Drill).await?)
-        } else {
-            None
-        };
+        let backup_due = Due::read(catalog, source, Task::Backup).await?;
+        let drill_due = Due::read(catalog, source, Task::Drill).await?;
         let proofs = catalog.proofs(&source.name, LAST).await?;
         let runs = catalog.runs(&source.name, LAST).await?;
         let backups = catalog.backups(&source.name).await?;
         let known = Known {
             timing: source.timing.as_ref(),
-            last_due,
-            last_drill_due,
+            last_due: backup_due.as_ref().map_or(now, |due| due.last),
+            last_drill_due: drill_due.as_ref().map(|due| due.last),
             is_proven: source.is_proven,
             backups: &backups,
             runs: &runs,
@@ -71,9 +66,9 @@ impl Standing {
         };
         let awaited = troubles::awaited(rules, &known, now);
         let troubles = troubles::of(rules, &known, now);
-        let next = source.timing.as_ref();
         Ok(Self {
-            next_due: next.and_then(|timing| next_due(timing, &source.name, last_due, now)),
+            next_due: backup_due.and_then(|due| due.next(&source.name, now)),
+            next_drill: drill_due.and_then(|due| due.next(&source.name, now)),
             awaited,
             troubles,
             backups,
@@ -105,15 +100,35 @@ impl Standing {
     }
 }
 
-fn next_due(
-    timing: &Timing,
-    source: &str,
+/// A schedule, and what of it was due last.
+struct Due<'a> {
+    timing: &'a Timing,
     last: DateTime<Utc>,
-    now: DateTime<Utc>,
-) -> Option<DateTime<Utc>> {
-    match timing.next(source, last, now) {
-        Next::Start { due } => Some(due),
-        Next::Wait { .. } => timing.schedule.next_after(last),
-        Next::Never => None,
+}
+
+impl<'a> Due<'a> {
+    /// None without a schedule.
+    async fn read(
+        catalog: &dyn Catalog,
+        source: &'a Watched,
+        task: Task,
+    ) -> Result<Option<Self>, CatalogError> {
+        let timing = match task {
+            Task::Drill => source.drill_timing.as_ref(),
+            _ => source.timing.as_ref(),
+        };
+        let Some(timing) = timing else {
+            return Ok(None);
+        };
+        let last = catalog.last_due(&source.name, task).await?;
+        Ok(Some(Self { timing, last }))
+    }
+
+    fn next(&self, source: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        match self.timing.next(source, self.last, now) {
+            Next::Start { due } => Some(due),
+            Next::Wait { .. } => self.timing.schedule.next_after(self.last),
+            Next::Never => None,
+        }
     }
 }

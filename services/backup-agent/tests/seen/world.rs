@@ -76,7 +76,7 @@ impl World {
             name: "fhir".to_owned(),
             timing: Some(serde_json::from_value(timing).unwrap()),
             is_proven: true,
-            has_drill_schedule: false,
+            drill_timing: None,
         };
         let watch = Watch::new(
             open(&self.url, self.clock.clone()).await,
