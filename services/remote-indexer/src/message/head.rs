@@ -108,7 +108,7 @@ impl<'de> Visitor<'de> for &mut Reading<'de> {
                 Field::TenantId => self.envelope.tenant_id = map.next_value()?,
                 Field::MessageVersion => self.envelope.message_version = map.next_value()?,
                 Field::InstanceIdentifier => {
-                    self.envelope.instance_identifier = map.next_value()?
+                    self.envelope.instance_identifier = map.next_value()?;
                 }
                 Field::Data => map.next_value_seed(InData(self))?,
                 Field::Other => skip(&mut map)?,
