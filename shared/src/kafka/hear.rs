@@ -9,14 +9,14 @@ use rdkafka::Message as _;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
-use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::message::BorrowedMessage;
 use stoker_proto::events::v1::Event;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
+use super::links::trace_of;
 use super::state::{Hearing, State};
 use super::{KafkaConfig, KafkaConfigError};
-use crate::trace;
 
 /// Partitions of the topic where it is not there yet; replicated as the brokers do by default.
 const PARTITIONS: i32 = 6;
@@ -104,16 +104,8 @@ async fn hear(
 /// None for what is no event: others may write to the topic too.
 fn decode(message: &BorrowedMessage<'_>) -> Option<Heard> {
     let event = Event::decode(message.payload()?).ok()?;
-    let headers = message.headers();
-    let pairs = headers
-        .iter()
-        .flat_map(|headers| headers.iter())
-        .filter_map(|header| {
-            let value = std::str::from_utf8(header.value?).ok()?;
-            Some((header.key.to_owned(), value.to_owned()))
-        });
     Some(Heard {
         event,
-        trace: trace::of(&pairs.collect()),
+        trace: message.headers().map(trace_of).unwrap_or_default(),
     })
 }

@@ -24,12 +24,14 @@ mod check;
 mod config;
 mod hear;
 pub mod java;
+mod links;
 mod state;
 mod tls;
 
 pub use check::{KafkaLook, KafkaLookError, look};
 pub use config::{KafkaConfig, KafkaConfigError, Sasl};
 pub use hear::Heard;
+pub use links::link;
 use state::{Announcing, State};
 pub use tls::KafkaPem;
 

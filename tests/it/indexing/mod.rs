@@ -7,6 +7,7 @@ mod poison;
 mod recorded;
 mod scene;
 mod statements;
+mod traced;
 mod trouble;
 mod values;
 mod versions;

@@ -7,5 +7,6 @@ mod topic;
 pub use captured::Captured;
 pub use message::{INSTANCE, Message, MessageBuilder};
 pub use topic::{
-    Committed, DeadLetter, create_topic, dead_letters, publish, records_in, until_all_committed,
+    Committed, DeadLetter, create_topic, dead_letters, publish, publish_with, records_in,
+    until_all_committed,
 };

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
+use rdkafka::message::{Headers as _, Message as _, OwnedHeaders, OwnedMessage};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -35,6 +35,16 @@ pub async fn create_topic(broker: &str, topic: &str) -> anyhow::Result<()> {
 
 /// Sends the messages in their order; returns when the broker has all of them.
 pub async fn publish(messages: &[Message], broker: &str, topic: &str) -> anyhow::Result<()> {
+    publish_with(messages, &OwnedHeaders::new(), broker, topic).await
+}
+
+/// The same, each with these headers.
+pub async fn publish_with(
+    messages: &[Message],
+    headers: &OwnedHeaders,
+    broker: &str,
+    topic: &str,
+) -> anyhow::Result<()> {
     let producer: FutureProducer = client(broker)
         .set("linger.ms", "5")
         .set("enable.idempotence", "true")
@@ -46,7 +56,8 @@ pub async fn publish(messages: &[Message], broker: &str, topic: &str) -> anyhow:
     for message in messages {
         let mut record = FutureRecord::to(topic)
             .key(&message.key)
-            .payload(&message.value);
+            .payload(&message.value)
+            .headers(headers.clone());
         record.partition = message.partition;
         let sending = producer.send_result(record);
         sent.push(sending.map_err(|(error, _)| error)?);

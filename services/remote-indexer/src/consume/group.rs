@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tracing::Span;
 
 use super::progress::Progress;
 use crate::metrics::IndexMetrics;
@@ -19,6 +20,8 @@ pub(crate) struct Group {
     pub(super) metrics: IndexMetrics,
     progress: Arc<Mutex<Progress>>,
     trouble: Arc<Mutex<Trouble>>,
+    /// Until Kafka answers.
+    committing: Arc<Mutex<Span>>,
 }
 
 /// What keeps a consumer from taking messages.
@@ -40,6 +43,7 @@ impl Group {
                 away: None,
                 idle: Some("the consumer has not joined its group yet"),
             })),
+            committing: Arc::new(Mutex::new(Span::none())),
         }
     }
 
@@ -55,6 +59,19 @@ impl Group {
             .idle
             .map(|reason| format!("{}: {reason}", self.topic));
         away.or(idle)
+    }
+
+    /// A commit is asked for.
+    pub(super) fn committing(&self) {
+        self.set_committing(tracing::info_span!("commit"));
+    }
+
+    fn set_committing(&self, span: Span) {
+        let mut committing = self
+            .committing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *committing = span;
     }
 
     /// A broker answers.
@@ -168,6 +185,10 @@ impl ClientContext for Group {
 }
 
 impl ConsumerContext for Group {
+    fn commit_callback(&self, _: KafkaResult<()>, _: &TopicPartitionList) {
+        self.set_committing(Span::none());
+    }
+
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(assigned) => {

@@ -9,8 +9,11 @@ use std::time::Duration;
 use futures::{FutureExt as _, StreamExt as _};
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use stoker_shared::kafka;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use crate::config::IndexSettings;
 use crate::index::{Indexer, Judged};
@@ -101,21 +104,33 @@ impl Consumer {
             records.append(&mut self.intake.take());
             self.drop_lost(&mut records);
             if !records.is_empty() {
-                let began = Instant::now();
-                let judged = self.index(records, &stop).await?;
-                tracing::debug!(
-                    consumer = self.number,
-                    done = judged.done.len(),
-                    waiting = judged.waiting.len(),
-                    elapsed_ms = began.elapsed().as_millis(),
-                    "a batch"
-                );
-                self.settle(judged);
+                let span = self.batch_span(&records);
+                let judged = self.index(records, &stop).instrument(span.clone()).await?;
+                span.record("done", number(judged.done.len()));
+                span.record("waiting", number(judged.waiting.len()));
+                span.in_scope(|| self.settle(judged));
             }
             self.tell();
         }
         self.leave().await;
         Ok(())
+    }
+
+    /// From what is taken to the commit of what is done.
+    fn batch_span(&self, records: &[Record]) -> Span {
+        let span = tracing::info_span!(
+            "batch",
+            otel.kind = "consumer",
+            consumer = number(self.number),
+            messages = number(records.len()),
+            done = Empty,
+            waiting = Empty,
+        );
+        kafka::link(
+            &span,
+            records.iter().filter_map(|record| record.headers.as_ref()),
+        );
+        span
     }
 
     /// Whoever has their partitions now does those.
@@ -242,9 +257,11 @@ impl Consumer {
 
     fn commit(&self, mode: CommitMode) {
         let done = self.kafka.context().not_committed(None);
-        if done.count() > 0
-            && let Err(error) = self.kafka.commit(&done, mode)
-        {
+        if done.count() == 0 {
+            return;
+        }
+        self.kafka.context().committing();
+        if let Err(error) = self.kafka.commit(&done, mode) {
             tracing::debug!(%error, "offsets were not committed; they will be with the next");
             let mut progress = self.kafka.context().progress();
             for partition in done.elements() {
@@ -293,6 +310,11 @@ impl Consumer {
             tracing::warn!("Kafka does not answer; what was not committed will be done again");
         }
     }
+}
+
+/// Unsigned numbers are told to collectors as texts.
+fn number(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 impl Default for Intake {

@@ -221,6 +221,8 @@ impl Indexer {
                 } = item.record;
                 let (reason, detail) = (poison.reason.code(), &poison.detail);
                 tracing::warn!(
+                    // What stood in a message is in no span.
+                    parent: None,
                     partition,
                     offset,
                     reason,
@@ -262,7 +264,10 @@ impl Indexer {
     fn tell(&mut self, trouble: Option<String>) {
         let before = self.trouble.get();
         match &trouble {
-            Some(reason) if before != trouble => tracing::warn!("{reason}; trying again"),
+            // Nor is an address.
+            Some(reason) if before != trouble => {
+                tracing::warn!(parent: None, "{reason}; trying again");
+            }
             None if before.is_some() => tracing::info!("indexing goes on"),
             _ => {}
         }

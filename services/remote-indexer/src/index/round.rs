@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Indexer, Item, State};
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
+use tracing::Instrument as _;
 
 use crate::database::{DbError, Schema, Types};
 use crate::message::{self, Values};
@@ -79,7 +80,9 @@ impl Indexer {
             }
         }
         let connection = self.connected().await?;
-        let current = ready::current(connection, schema, &by_type, Look::Free).await?;
+        let current = ready::current(connection, schema, &by_type, Look::Free)
+            .instrument(tracing::info_span!("ready"))
+            .await?;
         for item in items {
             self.judge_one(item, &current);
         }
@@ -114,6 +117,8 @@ impl Indexer {
                     head.version,
                 );
                 tracing::warn!(
+                    // Ids are in no span.
+                    parent: None,
                     resource,
                     version,
                     "the server's transaction was not committed within max_ready_time; the message is discarded"
@@ -175,12 +180,18 @@ impl Indexer {
         schema.caches().grow_old(self.clock.now());
         let connection = self.connected().await?;
         let Batch { ids, resources, .. } = &mut batch;
-        ids.resolve(connection, schema, resources).await?;
+        ids.resolve(connection, schema, resources)
+            .instrument(tracing::info_span!("resolve"))
+            .await?;
         for (table, added) in resolve::Table::ALL.into_iter().zip(ids.added) {
             self.metrics.lookups_added(table.name(), added);
         }
         batch.leave_out_incomplete();
-        let written = write::write(self.connected().await?, schema, batch).await?;
+        let resources = i64::try_from(batch.resources.len()).unwrap_or(i64::MAX);
+        let span = tracing::info_span!("write", resources);
+        let written = write::write(self.connected().await?, schema, batch)
+            .instrument(span)
+            .await?;
         self.metrics.batch(written.resources.len(), began.elapsed());
         for (kind, rows) in &written.rows {
             self.metrics.rows(kind, *rows);
