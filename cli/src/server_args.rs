@@ -35,6 +35,10 @@ impl ServerArgs {
 
 /// How a running service is known, and what is shown to it.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the flags are named after the fields"
+)]
 pub struct TrustArgs {
     /// File that holds the bearer token of that server
     #[arg(long, value_name = "FILE", global = true)]
