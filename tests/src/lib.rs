@@ -13,6 +13,7 @@ pub mod parts;
 pub mod ports;
 pub mod remote_index;
 pub mod repository;
+mod secrets;
 pub mod services;
 pub mod stoker;
 pub mod tls_postgres;
