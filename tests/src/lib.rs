@@ -17,6 +17,7 @@ pub mod ports;
 pub mod prometheus;
 pub mod remote_index;
 pub mod repository;
+mod secrets;
 pub mod services;
 pub mod stoker;
 pub mod tls_postgres;

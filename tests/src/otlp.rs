@@ -52,6 +52,14 @@ impl Received {
         hex(&self.span.parent_span_id)
     }
 
+    /// The traces and spans that it is linked to, in hexadecimal.
+    pub fn links(&self) -> Vec<(String, String)> {
+        let links = self.span.links.iter();
+        links
+            .map(|link| (hex(&link.trace_id), hex(&link.span_id)))
+            .collect()
+    }
+
     /// One of its attributes, when it is a text.
     pub fn text(&self, key: &str) -> Option<&str> {
         match self.value(key)? {

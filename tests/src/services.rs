@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::ports::free_port;
+use crate::secrets;
 use crate::stoker::{isolated, stoker_bin};
 
 /// In a service's home: what it writes.
@@ -26,13 +27,15 @@ const PREVIOUS: &str = "STOKER_TEST_PREVIOUS";
 /// Longest wait for a service to come up or to stop.
 const LIMIT: Duration = Duration::from_secs(40);
 
-/// A service's process, killed when dropped. A test that fails shows what it wrote.
+/// A service's process, killed when dropped. A test that fails shows what it wrote; one whose service has written a
+/// secret that it was given fails.
 #[derive(Debug)]
 pub struct Service {
     child: Child,
     command: Command,
     name: String,
     home: TempDir,
+    secrets: Vec<(String, String)>,
     /// Where it serves gRPC.
     pub grpc_port: u16,
     /// Where it serves health and metrics.
@@ -78,6 +81,7 @@ impl Service {
         Ok(Self {
             child: child
                 .with_context(|| format!("cannot start {}; run `make test`", program.display()))?,
+            secrets: secrets::given_to(&command),
             command,
             name: name.to_owned(),
             home,
@@ -106,6 +110,11 @@ impl Service {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> anyhow::Result<Option<i32>> {
+        Ok(self.child.wait()?.code())
     }
 
     /// Starts it again after its end, with the same settings, on the same ports.
@@ -202,10 +211,19 @@ impl Service {
 
 impl Drop for Service {
     #[expect(clippy::print_stderr, reason = "shown only of a test that has failed")]
+    #[expect(
+        clippy::panic,
+        reason = "a test whose services show secrets has failed"
+    )]
     fn drop(&mut self) {
         let _ = self.kill();
+        let log = self.log();
+        // Those that have changed since it started, too.
+        self.secrets.extend(secrets::given_to(&self.command));
         if std::thread::panicking() {
-            eprintln!("{}: {}", self.name, self.log());
+            eprintln!("{}: {log}", self.name);
+        } else if let Some(leak) = secrets::shown_in(&log, &self.secrets) {
+            panic!("{}: {leak}", self.name);
         }
     }
 }

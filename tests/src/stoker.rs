@@ -10,6 +10,8 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::secrets;
+
 /// A command that has not ended by then hangs.
 const TIME_LIMIT: Duration = Duration::from_mins(10);
 
@@ -88,18 +90,26 @@ impl Invocation {
         self
     }
 
-    /// Runs it to its end; fails when it does not start, dies by a signal or takes 10 minutes.
+    /// Runs it to its end; fails when it does not start, dies by a signal, takes 10 minutes or shows a secret that it
+    /// was given.
     pub async fn run(mut self) -> anyhow::Result<Run> {
         let output = timeout(TIME_LIMIT, self.command.output())
             .await
             .with_context(|| format!("{:?} has not ended in {TIME_LIMIT:?}", self.command))?
             .with_context(|| format!("cannot start {:?}", self.command))?;
         let code = output.status.code();
-        Ok(Run {
+        let run = Run {
             code: code.with_context(|| format!("{:?}: {}", self.command, output.status))?,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        };
+        let secrets = secrets::given_to(self.command.as_std());
+        for text in [&run.stdout, &run.stderr] {
+            if let Some(leak) = secrets::shown_in(text, &secrets) {
+                bail!("{leak}");
+            }
+        }
+        Ok(run)
     }
 }
 

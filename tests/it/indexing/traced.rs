@@ -12,15 +12,11 @@ const SPAN: &str = "00f067aa0ba902b7";
 /// In the resource's id and in the value that is indexed: as names of patients can be.
 const PRIVATE: &str = "jane-doe";
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_a_trace_that_leads_to_its_messages() {
     let (scene, collector) = (Scene::plain().await, Collector::start().await.unwrap());
     let endpoint = format!("service.telemetry.otlp_endpoint={}", collector.endpoint());
-    let indexer = scene.indexer(&[&endpoint]);
+    let indexer = scene.indexer(&[&endpoint, "topic.consumers=1"]);
     let stored = scene.put("Patient", PRIVATE, "hash").await;
     let other = scene.put("Patient", "other", "hash").await;
     let mut poison = family(&other, PRIVATE);
@@ -40,24 +36,18 @@ async fn a_batch_is_a_trace_that_leads_to_its_messages() {
     assert_eq!(indexer.terminate().await.unwrap(), Some(0));
 
     let spans = collector.spans();
-    let links = |span: &Received| -> Vec<(String, String)> {
-        let links = span.span.links.iter();
-        links
-            .map(|link| (hex(&link.trace_id), hex(&link.span_id)))
-            .collect()
-    };
     let batches: Vec<_> = spans
         .iter()
         .filter(|span| span.span.name == "batch")
         .collect();
     let linked: Vec<_> = batches
         .iter()
-        .filter(|span| !links(span).is_empty())
+        .filter(|span| !span.links().is_empty())
         .collect();
     let [batch] = linked.as_slice() else {
         panic!("one batch has the message: {spans:#?}")
     };
-    assert_eq!(links(batch), [(TRACE.to_owned(), SPAN.to_owned())]);
+    assert_eq!(batch.links(), [(TRACE.to_owned(), SPAN.to_owned())]);
     assert_eq!(batch.parent_id(), "");
     let taken: i64 = batches
         .iter()
