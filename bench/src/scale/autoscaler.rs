@@ -35,7 +35,7 @@ struct Rules {
     policies: Vec<Policy>,
 }
 
-/// See the [module](self).
+/// An autoscaler of a manifest, as the controller runs it: every [`SYNC_S`] seconds.
 #[derive(Debug)]
 pub struct Autoscaler {
     /// Fewest pods.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use stoker_tests::docker::{Container, Engine, output};
 
-/// What the issue of it aims at.
+/// Compressed, at most.
 const MOST_BYTES: u64 = 60 * 1000 * 1000;
 
 /// `service.shutdown_deadline`, after which a service that hangs ends by itself.
