@@ -192,6 +192,65 @@ async fn a_folder_is_a_target_and_not_within_its_source() {
     }
 }
 
+/// A transaction of so many patients.
+fn patients(count: usize) -> String {
+    let entry = |n: usize| {
+        json!({"resource": {"resourceType": "Patient", "id": format!("p{n}")},
+            "request": {"method": "PUT", "url": format!("Patient/p{n}")}})
+    };
+    let entries: Vec<Value> = (0..count).map(entry).collect();
+    json!({"resourceType": "Bundle", "type": "transaction", "entry": entries}).to_string()
+}
+
+#[tokio::test]
+async fn parts_that_a_larger_version_left_are_removed_and_nothing_else() {
+    let minio = Minio::start().await.unwrap();
+    for bucket in ["big", "out"] {
+        minio.make_bucket(bucket).await.unwrap();
+    }
+    let user = Stoker::new().unwrap();
+    let endpoint = minio.endpoint();
+    let load = async || {
+        let to = ["s3://big", "--to", "s3://out", "--max-bundle-entries", "2"];
+        let run = load(&user, &[&to[..], &["--s3-endpoint", &endpoint]].concat()).await;
+        assert_eq!(run.code, 0, "{run:#?}");
+        objects(&minio).await.into_keys().collect::<Vec<_>>()
+    };
+    let put = async |bucket: &str, key: &str, body: String| {
+        minio.put(bucket, key, body.into_bytes()).await.unwrap();
+    };
+    // One that the source has, and names that no part has.
+    let others = [
+        "x_SUB006.json",
+        "x_SUB04.json",
+        "x_SUBx.json",
+        "xy_SUB005.json",
+    ];
+    put("big", others[0], patients(1)).await;
+    for other in &others[1..] {
+        put("out", other, patients(1)).await;
+    }
+    let expected = |parts: &[&str]| {
+        let mut all: Vec<String> = parts
+            .iter()
+            .chain(&others)
+            .map(ToString::to_string)
+            .collect();
+        all.sort_unstable();
+        all
+    };
+    put("big", "x.json", patients(12)).await;
+    let six = [0, 1, 2, 3, 4, 5].map(|n| format!("x_SUB00{n}.json"));
+    let six: Vec<&str> = six.iter().map(String::as_str).collect();
+    assert_eq!(load().await, expected(&six));
+    put("big", "x.json", patients(3)).await;
+    assert_eq!(load().await, expected(&six[..2]));
+    put("big", "x.json", patients(2)).await;
+    assert_eq!(load().await, expected(&["x.json"]));
+    put("big", "x.json", patients(3)).await;
+    assert_eq!(load().await, expected(&six[..2]));
+}
+
 #[tokio::test]
 async fn a_large_bundle_is_broken_up_in_flight() {
     let user = Stoker::new().unwrap();

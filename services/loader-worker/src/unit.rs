@@ -140,7 +140,9 @@ impl UnitWork {
         let sent = match &self.to {
             To::Server(server) => self.send_all(server, pieces, &recording).await,
             To::Place(place) => {
+                let source = self.stores.open(&unit.source.clone().unwrap_or_default())?;
                 let means = Means {
+                    source: &*source,
                     settings: &self.settings,
                     memory: &self.memory,
                     stops: &self.stops,

@@ -25,6 +25,23 @@ pub(super) fn write(root: &Path, key: &str, body: &[u8]) -> Result<(), StoreErro
         })
 }
 
+/// Removes the file `key`, if it is there.
+pub(super) fn remove(root: &Path, key: &str) -> Result<(), StoreError> {
+    let path = inside(root, key).ok_or_else(|| StoreError::Outside {
+        what: key.to_owned(),
+    })?;
+    let removed = match fs::remove_file(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        removed => removed,
+    };
+    removed
+        .and_then(|()| path.parent().map_or(Ok(()), sync_folder))
+        .map_err(|source| StoreError::Unwritable {
+            what: key.to_owned(),
+            source,
+        })
+}
+
 /// The path of `key`, when it leads nowhere but below `root`.
 fn inside(root: &Path, key: &str) -> Option<PathBuf> {
     let below = Path::new(key).strip_prefix(root).ok()?;
@@ -89,6 +106,21 @@ mod tests {
         ] {
             assert_eq!(inside(root, key).is_some(), stays, "{key}");
         }
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        for name in ["a", "b"] {
+            fs::write(key(name), "1").unwrap();
+        }
+        for _ in 0..2 {
+            remove(dir.path(), &key("a")).unwrap();
+        }
+        assert!(!dir.path().join("a").exists() && dir.path().join("b").exists());
+        let outside = remove(&dir.path().join("in"), &key("b")).unwrap_err();
+        assert!(matches!(outside, StoreError::Outside { .. }), "{outside}");
     }
 
     #[test]

@@ -50,6 +50,21 @@ impl Folder {
     }
 }
 
+impl Folder {
+    async fn change(
+        &self,
+        key: &str,
+        change: impl FnOnce(&Path, &str) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let (root, changed) = (self.root.clone(), key.to_owned());
+        let done = tokio::task::spawn_blocking(move || change(&root, &changed));
+        done.await.map_err(|e| StoreError::Unwritable {
+            what: key.to_owned(),
+            source: std::io::Error::other(e),
+        })?
+    }
+}
+
 #[async_trait]
 impl ObjectStore for Folder {
     fn list(&self) -> BoxStream<'static, Result<Listed, StoreError>> {
@@ -83,13 +98,12 @@ impl ObjectStore for Folder {
     }
 
     async fn put(&self, key: &str, body: Bytes, _content_type: &str) -> Result<(), StoreError> {
-        let (root, key) = (self.root.clone(), key.to_owned());
-        let what = key.clone();
-        let written = tokio::task::spawn_blocking(move || files::write(&root, &key, &body));
-        written.await.map_err(|e| StoreError::Unwritable {
-            what,
-            source: std::io::Error::other(e),
-        })?
+        self.change(key, move |root, key| files::write(root, key, &body))
+            .await
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), StoreError> {
+        self.change(key, files::remove).await
     }
 }
 

@@ -247,6 +247,9 @@ pub trait ObjectStore: std::fmt::Debug + Send + Sync + 'static {
     /// died in the middle of it, finds the old object or the new one, never a part. When it returns, the
     /// object is durable.
     async fn put(&self, key: &str, body: Bytes, content_type: &str) -> Result<(), StoreError>;
+
+    /// Removes an object; one that is not there is removed already. When it returns, it is gone for good.
+    async fn remove(&self, key: &str) -> Result<(), StoreError>;
 }
 
 /// A place to write to: a store, and what every key in it begins with.

@@ -24,6 +24,7 @@ mod name;
 mod names_of_parts;
 mod order;
 mod scan;
+mod surplus;
 mod writing;
 
 use entry::Entry;

@@ -54,9 +54,24 @@ impl PartNames {
 
     /// Of one of `parts` of a Bundle: of a whole object, or of a line.
     pub(super) fn part(&self, line: Option<u64>, part: usize, parts: usize) -> String {
-        let digits = parts.saturating_sub(1).to_string().len().max(3);
         let line = line.map_or_else(String::new, |line| self.line(line));
+        let digits = digits(parts);
         format!("{}{line}_SUB{part:0digits$}.json", self.stem)
+    }
+
+    /// Of one part of the object's Bundle, by a number of so many digits.
+    pub(super) fn numbered(&self, part: usize, digits: usize) -> String {
+        format!("{}_SUB{part:0digits$}.json", self.stem)
+    }
+
+    /// What comes before names in the keys of the source; `key` is the object's.
+    pub(super) fn before<'k>(&self, key: &'k str) -> Option<&'k str> {
+        key.strip_suffix(&self.name)
+    }
+
+    /// Whether a name is that of the object itself, in its source too.
+    pub(super) fn is_own(&self, name: &str) -> bool {
+        self.name == name
     }
 
     /// Stands for a Bundle, that of the object or of a line: new ids are made of it.
@@ -76,6 +91,11 @@ impl PartNames {
             from => format!("_B{from}_L{line}"),
         }
     }
+}
+
+/// Of the numbers of so many parts.
+pub(super) fn digits(parts: usize) -> usize {
+    parts.saturating_sub(1).to_string().len().max(3)
 }
 
 /// The path of a file below its source; its name, when it is the source itself.

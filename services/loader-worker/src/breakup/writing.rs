@@ -10,11 +10,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt;
 use serde::Deserialize;
 use stoker_proto::common::v1::FileType;
-use stoker_proto::ledger::v1::Unit;
-use stoker_shared::object_store::Place;
+use stoker_proto::ledger::v1::{ObjectVersion, Unit};
+use stoker_shared::object_store::{ObjectStore, Place, StoreError};
 use tokio::sync::mpsc;
 
 use super::names_of_parts::PartNames;
+use super::surplus::Surplus;
 use super::{BreakupError, Part, break_up};
 use crate::config::LoadSettings;
 use crate::input::{Ask, Input, OwnBundle};
@@ -41,6 +42,8 @@ pub(crate) struct Means<'w> {
     pub(crate) settings: &'w LoadSettings,
     pub(crate) memory: &'w Memory,
     pub(crate) stops: &'w Stops,
+    /// Where the unit is read.
+    pub(crate) source: &'w dyn ObjectStore,
 }
 
 /// Writes piece by piece; says how many lines and bytes there were.
@@ -54,6 +57,7 @@ pub(crate) async fn write_all(
     let object = unit.object.clone().unwrap_or_default();
     let mut writing = Writing {
         names: PartNames::of(unit),
+        object: &object,
         max: means.settings.max_entries().unwrap_or(MAX_ENTRIES),
         lines: (object.file_type() == FileType::Ndjson).then(Lines::default),
         place,
@@ -99,6 +103,7 @@ struct Lines {
 
 struct Writing<'w> {
     names: PartNames,
+    object: &'w ObjectVersion,
     max: NonZeroUsize,
     /// None when the object is one document.
     lines: Option<Lines>,
@@ -154,6 +159,9 @@ impl Writing<'_> {
         while let Some(written) = writes.next().await {
             written?;
         }
+        if line.is_none() {
+            self.remove_surplus(Some(all)).await?;
+        }
         let mut settled = Settled::default();
         settle_document(&mut settled, document, entries);
         settled.requests = all as u64;
@@ -169,6 +177,7 @@ impl Writing<'_> {
         let Some(lines) = &mut self.lines else {
             let name = self.names.unbroken();
             self.write(&name, document.json.clone(), JSON).await?;
+            self.remove_surplus(None).await?;
             let mut settled = Settled::default();
             settle_document(&mut settled, &document, types);
             settled.requests = 1;
@@ -219,6 +228,29 @@ impl Writing<'_> {
         match abandon.run_until_cancelled(write).await {
             Some(written) => written.map_err(UnitEnd::Unwritable),
             None => Err(UnitEnd::Interrupted),
+        }
+    }
+
+    /// Where the object is one document; of lines nobody knows which an earlier version was written as.
+    async fn remove_surplus(&self, parts: Option<usize>) -> Result<(), UnitEnd> {
+        let surplus = Surplus {
+            names: &self.names,
+            object: self.object,
+            source: self.means.source,
+            place: self.place,
+            gap: WRITES,
+        };
+        match surplus.remove(parts).await {
+            // Keys that may only write were enough so far.
+            Err(error @ (StoreError::Refused { .. } | StoreError::Denied { .. })) => {
+                let error = error.without_name();
+                tracing::warn!(
+                    error,
+                    "parts of an earlier version of an object may be left"
+                );
+                Ok(())
+            }
+            removed => removed.map_err(UnitEnd::Unwritable),
         }
     }
 

@@ -276,6 +276,10 @@ impl ObjectStore for Bucket {
             }
         }
     }
+
+    async fn remove(&self, key: &str) -> Result<(), StoreError> {
+        Bucket::remove(self, key).await
+    }
 }
 
 /// One object being read.
