@@ -126,6 +126,73 @@ async fn of_two_lines_with_one_id_the_later_wins_though_the_first_had_to_wait() 
 
 /// As Synthea writes them: hospitals, practitioners and patients side by side, and the same patients'
 /// resources by type.
+/// A transaction of the user's as one line: an Encounter and an Observation of it, of one patient.
+fn visit(n: usize, patient: &str) -> String {
+    let entry = |kind: &str, rest: &str| {
+        format!(
+            r#"{{"fullUrl":"urn:uuid:{kind}{n}","resource":{{"resourceType":"{kind}","id":"{kind}{n}","subject":{{"reference":"Patient/{patient}"}},{rest}}},"request":{{"method":"PUT","url":"{kind}/{kind}{n}"}}}}"#
+        )
+    };
+    let encounter = entry("Encounter", r#""status":"finished","class":{"code":"AMB"}"#);
+    let observation = entry(
+        "Observation",
+        &format!(
+            r#""status":"final","code":{{"text":"x"}},"encounter":{{"reference":"Encounter/Encounter{n}"}}"#
+        ),
+    );
+    format!(
+        "{{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[{encounter},{observation}]}}\n"
+    )
+}
+
+#[tokio::test]
+async fn transactions_that_refer_to_later_lines_wait_for_them_whole() {
+    let sandbox = strict_sandbox().await;
+    let user = user_with_data();
+    let patient = |n: usize| format!("{{\"resourceType\":\"Patient\",\"id\":\"p{n}\"}}\n");
+    let visits: String = (0..20).map(|n| visit(n, &format!("p{}", n % 5))).collect();
+    let patients: String = (0..5).map(patient).collect();
+    // Of one transaction nothing it refers to comes; an entry that can stand alone is loaded.
+    let alone = r#"{"resource":{"resourceType":"Basic","id":"alone","code":{"text":"x"}},"request":{"method":"PUT","url":"Basic/alone"}},{"fullUrl""#;
+    let lost = visit(20, "none").replacen(r#"{"fullUrl""#, alone, 1);
+    let lines = [visits, lost, patients].concat();
+    fs::write(user.home().join("data/visits.ndjson"), lines).unwrap();
+    let (code, report) = load(&user, &sandbox.base_url()).await;
+    assert_eq!(code, 2, "{report:#}");
+    assert_eq!(report["resources"]["rejected"], 2, "{report:#}");
+    for (kind, count) in [
+        ("Encounter", 20),
+        ("Observation", 20),
+        ("Patient", 5),
+        ("Basic", 1),
+    ] {
+        assert_eq!(sandbox.resources(kind).len(), count, "{kind}");
+    }
+    // None of those that waited was taken apart.
+    assert_eq!(sandbox.stats().versions_written, 46);
+    let reason = report["problems"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("which is not there"), "{reason}");
+}
+
+#[tokio::test]
+async fn what_a_later_line_writes_too_is_the_last_though_a_transaction_had_to_wait() {
+    let sandbox = strict_sandbox().await;
+    let user = user_with_data();
+    let later = r#"{"resourceType":"Encounter","id":"Encounter0","status":"planned","class":{"code":"AMB"}}"#;
+    let patient = r#"{"resourceType":"Patient","id":"p"}"#;
+    let filler: String = (0..300)
+        .map(|n| {
+            format!("{{\"resourceType\":\"Basic\",\"id\":\"b{n}\",\"code\":{{\"text\":\"x\"}}}}\n")
+        })
+        .collect();
+    let lines = format!("{}{filler}{later}\n{filler}{patient}\n", visit(0, "p"));
+    fs::write(user.home().join("data/visits.ndjson"), lines).unwrap();
+    let (_, report) = load(&user, &sandbox.base_url()).await;
+    let encounter = sandbox.read("Encounter", "Encounter0").unwrap();
+    assert_eq!(encounter["status"], "planned", "{report:#}");
+    assert!(sandbox.read("Patient", "p").is_some());
+}
+
 #[tokio::test]
 async fn raw_synthea_loads_on_hapi_without_preparation() {
     let _turn = parts::turn().await;

@@ -88,22 +88,62 @@ impl Flight {
         place: Place,
         recording: &Recording,
     ) -> Result<(), UnitEnd> {
-        let stop = self.stops.stop.clone();
-        let keys = self.sender.keys().clone();
-        let writes = keys.take(std::mem::take(&mut request.keys));
-        tokio::pin!(writes);
-        let writes = loop {
-            tokio::select! {
-                biased;
-                writes = &mut writes => break writes,
-                () = stop.cancelled() => return Err(UnitEnd::Interrupted),
-                Some(landing) = self.next() => self.land(landing, recording).await?,
-            }
+        let keys = if request.transaction && request.bundle.is_some() {
+            request.later = Some(self.later.room());
+            request.keys.clone()
+        } else {
+            std::mem::take(&mut request.keys)
         };
+        let mut writes = self.writes(keys, recording).await?;
+        loop {
+            let bundles = self.later.bundles(Some(writes.keys()));
+            if bundles.is_empty() {
+                break;
+            }
+            let keys = writes.keys().to_vec();
+            drop(writes);
+            self.send_last(bundles, recording).await?;
+            writes = self.writes(keys, recording).await?;
+        }
         let superseded = self.later.superseded_by(writes.keys());
         if !superseded.outcomes.is_empty() {
             recording.hand_over(superseded, None).await?;
         }
+        self.launch(request, place, writes, recording);
+        Ok(())
+    }
+
+    /// Bundles of the user's that wait no longer for what they refer to: refused again, they are taken apart.
+    async fn send_last(
+        &mut self,
+        bundles: Vec<Request>,
+        recording: &Recording,
+    ) -> Result<(), UnitEnd> {
+        for bundle in bundles {
+            let place = self.place(recording).await?;
+            let writes = self.writes(bundle.keys.clone(), recording).await?;
+            self.launch(bundle, place, writes, recording);
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing under way writes any of these.
+    async fn writes(&mut self, keys: Vec<u64>, recording: &Recording) -> Result<Writes, UnitEnd> {
+        let stop = self.stops.stop.clone();
+        let taken = self.sender.keys().clone();
+        let writes = taken.take(keys);
+        tokio::pin!(writes);
+        loop {
+            tokio::select! {
+                biased;
+                writes = &mut writes => return Ok(writes),
+                () = stop.cancelled() => return Err(UnitEnd::Interrupted),
+                Some(landing) = self.next() => self.land(landing, recording).await?,
+            }
+        }
+    }
+
+    fn launch(&mut self, request: Request, place: Place, writes: Writes, recording: &Recording) {
         let sender = Arc::clone(&self.sender);
         let (stops, part) = (self.stops.clone(), self.part.clone());
         let beginnings = recording.beginnings();
@@ -130,7 +170,6 @@ impl Flight {
                 end: Some((place, writes)),
             }
         }));
-        Ok(())
     }
 
     /// The next request to end, or part of one; `None` when none is under way.
@@ -176,6 +215,25 @@ impl Flight {
         batch: usize,
         recording: &Recording,
     ) -> Result<(), UnitEnd> {
+        loop {
+            self.send_while_taken(batch, recording).await?;
+            let bundles = self.later.bundles(None);
+            if bundles.is_empty() {
+                break;
+            }
+            // Of what they hold apart from what is to blame, others may wait for some.
+            self.send_last(bundles, recording).await?;
+            self.land_all(recording).await?;
+        }
+        let given_up = std::mem::take(&mut self.later).give_up();
+        recording.hand_over(given_up, None).await
+    }
+
+    async fn send_while_taken(
+        &mut self,
+        batch: usize,
+        recording: &Recording,
+    ) -> Result<(), UnitEnd> {
         let mut before = usize::MAX;
         while (1..before).contains(&self.later.len()) {
             before = self.later.len();
@@ -185,8 +243,7 @@ impl Flight {
             }
             self.land_all(recording).await?;
         }
-        let given_up = std::mem::take(&mut self.later).give_up();
-        recording.hand_over(given_up, None).await
+        Ok(())
     }
 
     /// Waits for a free place, which requests under way hold until they have landed.

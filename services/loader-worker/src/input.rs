@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::deferred::Room;
 use crate::read::Held;
 
 /// Bytes that an entry of a batch has around its resource, at most.
@@ -182,6 +183,9 @@ pub struct Request {
     pub(crate) written: Option<(usize, Bytes)>,
     /// Memory that a long text among them takes until it is on the wire.
     pub(crate) held: Option<Held>,
+    /// Where a Bundle of the user's is kept for later that refers to something that is not there yet; without it, it is
+    /// taken apart at once.
+    pub(crate) later: Option<Room>,
 }
 
 impl Request {
@@ -194,6 +198,7 @@ impl Request {
             keys,
             written: None,
             held: None,
+            later: None,
         }
     }
 

@@ -74,14 +74,30 @@ impl Deferred {
     /// With bytes of its own: as a part of a chunk it keeps all of it.
     pub(crate) fn detached(mut self) -> Self {
         self.request.written = None;
+        let own = self.request.bundle.as_mut().map(|own| {
+            let copied = Bytes::copy_from_slice(&own.json);
+            (std::mem::replace(&mut own.json, copied.clone()), copied)
+        });
         for input in &mut self.request.inputs {
-            input.json = Bytes::copy_from_slice(&input.json);
+            // Entries of a Bundle of the user's are parts of its text.
+            let part = own.as_ref().and_then(|(text, copied)| {
+                let part = part_of(text, &input.json)?;
+                Some(copied.slice(part))
+            });
+            input.json = part.unwrap_or_else(|| Bytes::copy_from_slice(&input.json));
             if let Ask::Put { id } = &mut input.ask {
                 *id = FhirId::from(&**id);
             }
         }
         self
     }
+}
+
+/// Where in a text a part of it lies; none when it is no part of it.
+fn part_of(text: &Bytes, part: &Bytes) -> Option<Range<usize>> {
+    let start = (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+    let end = start + part.len();
+    (end <= text.len()).then_some(start..end)
 }
 
 /// Inputs whose fate is known.

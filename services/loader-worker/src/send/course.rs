@@ -37,7 +37,7 @@ impl Course<'_> {
         self.settled.input(input, fate, ms);
     }
 
-    /// A final no to a request as it is: it is taken apart as far as it can be.
+    /// A final no to a request as it is: it is kept for later, or taken apart as far as it can be.
     pub(super) fn refused(
         &mut self,
         pending: Pending,
@@ -45,6 +45,13 @@ impl Course<'_> {
         ms: u32,
         patience: &Patience,
     ) {
+        let request = &pending.request;
+        if let Some(room) = &request.later
+            && bundle::misses_a_reference(why)
+            && room.take(request.size())
+        {
+            return self.defer(pending.request, why.clone(), ms);
+        }
         if let Some(pending) = self.take_apart_for(pending, why, false, patience) {
             self.rejected(pending, why, ms, patience);
         }
@@ -150,14 +157,18 @@ impl Course<'_> {
             && request.bundle.is_none()
             && !request.inputs.iter().any(is_an_entry)
         {
-            self.settled.deferred.push(Deferred {
-                request,
-                why,
-                response_ms: ms,
-            });
+            self.defer(request, why, ms);
         } else {
             self.end(request, || Fate::Rejected(why.clone()), ms);
         }
+    }
+
+    fn defer(&mut self, request: Request, why: Refusal, ms: u32) {
+        self.settled.deferred.push(Deferred {
+            request,
+            why,
+            response_ms: ms,
+        });
     }
 
     /// Gives every input of a request the same fate; the user's own transaction is one input.
