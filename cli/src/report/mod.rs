@@ -12,7 +12,10 @@ use stoker_proto::ledger::v1::{Job, JobProgress, JobState, LoadError, LoadErrorK
 pub const MAX_PROBLEMS: usize = 10_000;
 
 mod notes;
+mod place;
 mod table;
+
+pub use place::InFile;
 
 /// How a load ended; decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -311,16 +314,14 @@ impl SourceReport {
 
 impl Problem {
     fn new(error: LoadError) -> Self {
-        let place = error.position;
+        let place = InFile::of(&error);
         let outcome = serde_json::from_slice(&error.operation_outcome).ok();
-        // Of what was sent again only the bytes are known; of a unit in the middle no whole count.
-        let has_line = error.kind() != LoadErrorKind::Repeated && !error.position_in_unit;
         Self {
             kind: kind_name(error.kind()),
-            line: place.filter(|_| has_line).map(|p| p.line + 1),
-            entry: place.and_then(|p| p.entry),
-            offset: place.map(|p| p.offset),
-            length: place.map(|p| p.length),
+            line: place.line,
+            entry: error.position.and_then(|p| p.entry),
+            offset: place.offset,
+            length: place.length,
             file: error.key,
             resource_type: error.resource_type,
             http_status: (error.http_status > 0).then_some(error.http_status),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Counts, Problem, Report};
+use super::{Counts, InFile, Problem, Report};
 
 /// Problems shown on the screen; the report has them all, as far as it goes.
 const SHOWN_PROBLEMS: usize = 10;
@@ -119,10 +119,11 @@ impl Report {
         }
         writeln!(out, "\nproblems")?;
         for problem in self.problems.iter().take(SHOWN_PROBLEMS) {
-            let line = match (problem.line, problem.offset, problem.length) {
-                (Some(line), ..) => format!(":{line}"),
-                (None, Some(offset), Some(length)) => format!(" bytes {offset}+{length}"),
-                _ => String::new(),
+            let place = InFile {
+                line: problem.line,
+                line_in_part: None,
+                offset: problem.offset,
+                length: problem.length,
             };
             let entry = problem
                 .entry
@@ -135,7 +136,7 @@ impl Report {
             let Problem {
                 kind, file, reason, ..
             } = problem;
-            writeln!(out, "  {kind}: {file}{line}{entry}{status}: {reason}")?;
+            writeln!(out, "  {kind}: {file}{place}{entry}{status}: {reason}")?;
         }
         let more = self.problems_total.saturating_sub(SHOWN_PROBLEMS as u64);
         if more > 0 {

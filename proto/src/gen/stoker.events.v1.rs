@@ -129,12 +129,12 @@ pub struct InputRejected {
     /// The job.
     #[prost(int64, tag = "2")]
     pub job_id: i64,
-    /// Decoded byte offset.
-    #[prost(uint64, tag = "3")]
-    pub offset: u64,
-    /// 0-based line.
-    #[prost(uint64, tag = "4")]
-    pub line: u64,
+    /// Decoded byte offset; unset where it is of a part of a compressed object that others come before.
+    #[prost(uint64, optional, tag = "3")]
+    pub offset: ::core::option::Option<u64>,
+    /// 0-based line; unset where it is of a part of an object that others come before.
+    #[prost(uint64, optional, tag = "4")]
+    pub line: ::core::option::Option<u64>,
     /// HTTP status; 0 when there was none.
     #[prost(uint32, tag = "5")]
     pub http_status: u32,

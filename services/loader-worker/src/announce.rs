@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use stoker_proto::common::v1::Compression;
 use stoker_proto::events::v1::event::Kind;
 use stoker_proto::events::v1::{InputRejected, ObjectRef, UnitDone};
 use stoker_proto::ledger::v1::{EntryOutcome, OutcomeKind, TypeCount, Unit};
@@ -19,6 +20,10 @@ pub(crate) struct Announcer {
     object: ObjectRef,
     job_id: i64,
     unit_id: i64,
+    /// Decoded bytes of the object before the unit, where they are known.
+    bytes_before: Option<u64>,
+    /// Nothing of the object comes before it: its lines are the object's.
+    is_first: bool,
     begun: Instant,
     tally: Arc<Tally>,
 }
@@ -33,8 +38,12 @@ struct Tally {
 impl Announcer {
     pub(crate) fn new(events: Events, unit: &Unit) -> Self {
         let object = unit.object.clone().unwrap_or_default();
+        let from = unit.range.unwrap_or_default().start;
+        let is_stored_as_it_is = object.compression() == Compression::None;
         Self {
             events,
+            bytes_before: (from == 0 || is_stored_as_it_is).then_some(from),
+            is_first: from == 0,
             object: ObjectRef {
                 source: unit.source.clone(),
                 bucket_name: object.bucket_name,
@@ -58,8 +67,8 @@ impl Announcer {
             self.announce(Kind::InputRejected(InputRejected {
                 object: Some(self.object.clone()),
                 job_id: self.job_id,
-                offset: position.offset,
-                line: position.line,
+                offset: self.bytes_before.map(|before| before + position.offset),
+                line: self.is_first.then_some(position.line),
                 http_status: outcome.http_status,
             }));
         }

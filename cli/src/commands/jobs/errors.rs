@@ -12,7 +12,7 @@ use stoker_proto::ledger::v1::{
 
 use super::{Client, sentence};
 use crate::output::Output;
-use crate::report::kind_name;
+use crate::report::{InFile, kind_name};
 
 /// Writes errors as they come, so that a million of them need no memory.
 pub(super) async fn errors(
@@ -73,10 +73,8 @@ async fn input(client: &mut Client, job_id: i64, error_id: i64) -> anyhow::Resul
 }
 
 fn error_text(error: &LoadError, input: Option<&[u8]>) -> String {
-    let place = error.position.map(|p| {
-        let entry = p.entry.map(|e| format!(" entry {e}")).unwrap_or_default();
-        format!(":{}{entry}", p.line + 1)
-    });
+    let entry = error.position.and_then(|p| p.entry);
+    let entry = entry.map(|e| format!(" entry {e}")).unwrap_or_default();
     let status = match error.http_status {
         0 => String::new(),
         status => format!(" ({status})"),
@@ -85,10 +83,10 @@ fn error_text(error: &LoadError, input: Option<&[u8]>) -> String {
         .map(|i| format!("\n    {}", String::from_utf8_lossy(i)))
         .unwrap_or_default();
     format!(
-        "{}: {}{}{status}: {}{input}",
+        "{}: {}{}{entry}{status}: {}{input}",
         kind_name(error.kind()),
         error.key,
-        place.unwrap_or_default(),
+        InFile::of(error),
         error.error_text
     )
 }
@@ -101,7 +99,7 @@ fn written(time: &Timestamp) -> Option<String> {
 }
 
 fn error_to_json(error: &LoadError, input: Option<&[u8]>) -> Value {
-    let place = error.position.unwrap_or_default();
+    let place = InFile::of(error);
     let mut value = json!({
         "error_id": error.error_id, "kind": kind_name(error.kind()),
         "file": error.key, "version": error.version,
@@ -110,11 +108,14 @@ fn error_to_json(error: &LoadError, input: Option<&[u8]>) -> Value {
         "time": error.time.map(|t| written(&t)),
         "operation_outcome": serde_json::from_slice::<Value>(&error.operation_outcome).ok(),
     });
-    if error.position.is_some() {
-        value["line"] = json!(place.line + 1);
-        value["entry"] = json!(place.entry);
+    if let Some(position) = error.position {
+        value["line"] = json!(place.line);
+        value["entry"] = json!(position.entry);
         value["offset"] = json!(place.offset);
         value["length"] = json!(place.length);
+    }
+    if let Some(line) = place.line_in_part {
+        value["line_in_part"] = json!(line);
     }
     // A text stays readable; bytes that are no text are kept as they are too.
     match input.map(std::str::from_utf8) {

@@ -237,11 +237,16 @@ fn rejected(event: &InputRejected) -> Told {
     let (name, object) = named(event.object.as_ref());
     let (job_id, status) = (event.job_id, event.http_status);
     // People count lines from 1.
-    let line = event.line + 1;
+    let line = event.line.map(|line| line + 1);
+    let at = match (line, event.offset) {
+        (Some(line), _) => format!(":{line}"),
+        (None, Some(offset)) => format!(" byte {offset}"),
+        (None, None) => String::new(),
+    };
     let details = json!({
         "object": object, "job_id": job_id, "line": line, "offset": event.offset, "http_status": status
     });
-    let about = format!("{name}:{line}, job {job_id}, status {status}");
+    let about = format!("{name}{at}, job {job_id}, status {status}");
     ("input_rejected", about, details)
 }
 

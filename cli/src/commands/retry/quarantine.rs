@@ -109,7 +109,8 @@ impl Line {
 
     fn is_beside(&self, other: &Self) -> bool {
         let same = |name| self.0.get(name) == other.0.get(name);
-        ["job_id", "file", "version", "line"].into_iter().all(same)
+        let names = ["job_id", "file", "version", "line", "line_in_part"];
+        names.into_iter().all(same)
     }
 
     fn refused(mut self, kind: &str, why: &Refusal) -> Self {
