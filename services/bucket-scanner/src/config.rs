@@ -13,6 +13,7 @@ use stoker_shared::secret::{self, Secret, SecretError};
 use stoker_shared::service::{ServiceConfig, ServiceSettings};
 
 use crate::ledger::{LedgerOptions, LedgerUrl, StartJob};
+use crate::places::overwriting;
 use crate::service::check;
 
 /// Smaller units cost more than they bring.
@@ -227,10 +228,18 @@ impl Settings for Config {
         self.s3.validate("s3", faults);
         self.kafka.validate("kafka", faults);
         let reaches = self.reaches();
+        let mut before: Vec<StartJob> = Vec::new();
         for (number, load) in self.sources.iter().enumerate() {
-            if let Err(problem) = check(&mut load.to_start(), &reaches) {
+            let mut start = load.to_start();
+            let wrong = check(&mut start, &reaches).err();
+            let mut same = before
+                .iter()
+                .filter(|b| b.target.base_url == start.target.base_url);
+            let met = || same.find_map(|other| overwriting(&start, &other.source));
+            if let Some(problem) = wrong.or_else(met) {
                 faults.add(&format!("sources.{number}"), problem);
             }
+            before.push(start);
         }
     }
 }
@@ -294,6 +303,21 @@ mod tests {
             unordered: true,
         };
         assert_eq!(start.options, options);
+    }
+
+    #[test]
+    fn sources_that_could_overwrite_each_other_are_refused() {
+        let sources = |second: &str| {
+            read(&format!(
+                "bucket_scanner: {{sources: [{{uri: 's3://a', base_url: 's3://out/p/'}}, \
+                 {{uri: 's3://b', base_url: '{second}'}}]}}"
+            ))
+        };
+        let text = sources("s3://out/p").unwrap_err().to_string();
+        for part in ["sources.1", "s3://a", "s3://b", "a place of its own"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(sources("s3://out/q").is_ok());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod frames;
 pub mod ledger;
 mod list;
 pub mod metrics;
+mod places;
 mod register;
 mod scan_loop;
 mod scanner;

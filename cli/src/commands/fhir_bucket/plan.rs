@@ -179,10 +179,15 @@ impl Reading<'_> {
         let file_types = self.file_types_to_scan()?;
         // Who loads some objects only must not wait for others, which perhaps nobody loads.
         let unordered = limits.len() < 2 || !given.bucket_paths.is_empty();
-        let load = |uri| ConfiguredLoad {
+        // Two buckets may hold the same key.
+        let apart = given.target_bucket.is_some() && uris.len() > 1;
+        let load = |uri: String| ConfiguredLoad {
+            base_url: match uri.split('/').nth(2) {
+                Some(bucket) if apart => format!("{}/{bucket}", target.base_url),
+                _ => target.base_url.clone(),
+            },
             uri,
             shared_mount: None,
-            base_url: target.base_url.clone(),
             tenant: target.tenant.clone(),
             interaction: Interaction::Create,
             file_types: file_types.clone(),

@@ -250,19 +250,24 @@ fn fewer_connections_are_fewer_requests() {
 #[test]
 fn bundles_are_broken_up_into_another_bucket() {
     let world = World::new();
-    let line = format!("{DB} {COS} --bucket a --target-bucket small");
-    let (work, _) = world.work(&format!("{line} --target-prefix /out/"));
-    let Work::Keep(keeping) = work.unwrap() else {
-        panic!("no FHIR server is needed");
+    // No FHIR server is needed.
+    let keeping = |rest: &str| {
+        let line = format!("{DB} {COS} --bucket a --target-bucket small {rest}");
+        match world.work(&line).0 {
+            Ok(Work::Keep(keeping)) => *keeping,
+            other => panic!("{other:?}"),
+        }
     };
-    assert_eq!(keeping.loads[0].base_url, "s3://small/out");
-    assert_eq!(keeping.worker.load.max_bundle_entries, Some(100));
-    let (work, _) = world.work(&format!("{line} --max-resources-per-bundle 7"));
-    let Work::Keep(keeping) = work.unwrap() else {
-        panic!("no FHIR server is needed");
-    };
-    assert_eq!(keeping.loads[0].base_url, "s3://small");
-    assert_eq!(keeping.worker.load.max_bundle_entries, Some(7));
+    let one = keeping("--target-prefix /out/");
+    assert_eq!(one.loads[0].base_url, "s3://small/out");
+    assert_eq!(one.worker.load.max_bundle_entries, Some(100));
+    let one = keeping("--max-resources-per-bundle 7");
+    assert_eq!(one.loads[0].base_url, "s3://small");
+    assert_eq!(one.worker.load.max_bundle_entries, Some(7));
+    let several = keeping("--bucket b --path-prefix in --target-prefix out");
+    let places = several.loads.iter().map(|load| load.base_url.as_str());
+    let apart = ["s3://small/out/a", "s3://small/out/b"];
+    assert_eq!(places.collect::<Vec<_>>(), apart);
     let (keeping, _) = world.keeping("--scan-local-dir @data --max-resources-per-bundle 9");
     assert_eq!(keeping.worker.load.max_bundle_entries, Some(9), "in flight");
 }

@@ -101,6 +101,7 @@ pub trait Ledger: Debug + Send + Sync + 'static {
     /// A job that had ended begins a new run; with `reload` it begins every object anew. A running
     /// one is joined. Either way what was left unfinished is taken up, parked units too, with all
     /// attempts before it. The options are those of the latest start.
+    /// Fails with [`LedgerError::NotNow`] where the target is a place that another source is written to.
     /// Died before: nothing is started. After: the scan loop finds the job; starting again joins.
     async fn start_job(&self, start: &StartJob) -> Result<i64, LedgerError>;
 

@@ -32,6 +32,8 @@ const FOLD_SUMS: Option<&str> = Some(
        SUM(requests), SUM(retries), SUM(bytes), SUM(bytes_done), SUM(created), SUM(updated), \
        SUM(rejected), SUM(in_doubt) FROM gone GROUP BY job_id, run, resource_type",
 );
+/// Until the transaction ends: of two loads that begin at once, the later sees the earlier.
+const LOCK_PLACES: Option<&str> = Some("SELECT pg_advisory_xact_lock(hashtext('stoker places'))");
 const JAVA: Option<JavaScripts> = Some(JavaScripts {
     missing: include_str!("../../migrations/postgres/adopt/missing.sql"),
     not_owned: include_str!("../../migrations/postgres/adopt/not_owned.sql"),

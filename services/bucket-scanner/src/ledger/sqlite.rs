@@ -26,6 +26,8 @@ const BULK: &str = include_str!("../../migrations/sqlite/0006_bulk.sql");
 const JOB_SUMS: &str = include_str!("../../migrations/sqlite/0008_job_sums.sql");
 /// They are counted, not kept.
 const FOLD_SUMS: Option<&str> = None;
+// Its one writer at a time sees what those before it wrote.
+const LOCK_PLACES: Option<&str> = None;
 /// fhir-bucket keeps its tables in Derby or PostgreSQL.
 const JAVA: Option<JavaScripts> = None;
 

@@ -19,6 +19,7 @@ mod objects;
 mod opening;
 mod options;
 mod outcomes;
+mod places;
 mod postgres;
 mod race;
 mod ranges;
@@ -148,6 +149,8 @@ conformance! {
     options::many_known_objects_are_planned_in_parts,
     options::jobs_with_and_without_a_listing_share_a_source,
     options::options_are_those_of_the_latest_start,
+    places::one_source_at_most_is_written_to_a_place,
+    places::a_source_that_nothing_was_read_from_is_in_nobodys_way,
     recycling::an_object_is_loaded_again_after_its_time,
     recycling::other_jobs_do_not_load_again,
     recycling::recycling_ends_with_its_job,

@@ -15,7 +15,7 @@ use stoker_shared::with_connection;
 
 use super::{
     BEGIN, BEGIN_BULK, BEGIN_LOSABLE, BULK, Conn, Db, FOLD_SUMS, JAVA, JOB_SUMS, KEEP_STATEMENTS,
-    TABLES, rows, versions,
+    LOCK_PLACES, TABLES, rows, versions,
 };
 use crate::ledger::error::LedgerError;
 use crate::ledger::{
@@ -41,6 +41,7 @@ mod objects;
 mod opening;
 mod outcomes;
 mod pick;
+mod places;
 mod plan;
 mod progress;
 mod records;

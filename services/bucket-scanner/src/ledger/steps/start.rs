@@ -5,7 +5,7 @@ use sqlx::FromRow;
 use stoker_proto::common::v1::{FileType, Source};
 use stoker_proto::ledger::v1::{JobOptions, JobState};
 
-use super::{Conn, LedgerError, StartJob, damaged, one_row};
+use super::{Conn, LedgerError, StartJob, damaged, one_row, places};
 use crate::ledger::is_over;
 use crate::ledger::text::{Spelled, int, spell_all};
 
@@ -134,6 +134,7 @@ async fn find_or_add(
     now: NaiveDateTime,
     start: &StartJob,
 ) -> Result<Job, LedgerError> {
+    places::keep_apart(conn, start).await?;
     if let Some(known) = find(conn, start).await? {
         return Ok(Job::Known(known));
     }
