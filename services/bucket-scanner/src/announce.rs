@@ -8,7 +8,7 @@ use stoker_proto::events::v1::{
 use stoker_shared::kafka::{Events, object_key};
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::{EndedJob, Finished, ObjectNews};
+use crate::ledger::{Ended, EndedJob, Finished, ObjectNews};
 use crate::signals::Signals;
 
 /// Says what has become durable.
@@ -39,13 +39,8 @@ impl Announcer {
         }
     }
 
-    /// What ended with a unit; also to workers that wait in this process for the next wave.
+    /// What ended with a unit.
     pub(crate) fn finished(&self, finished: Finished) {
-        if let Some(job_id) = finished.ended_wave_of {
-            self.signals.work_planned();
-            let ended = Kind::WaveEnded(WaveEnded { job_id });
-            self.events.announce(&job_key(job_id), ended);
-        }
         if let Some(load) = finished.load {
             let object = ObjectRef {
                 source: Some(load.source),
@@ -62,7 +57,20 @@ impl Announcer {
             };
             self.events.announce(&key, Kind::LoadFinished(finished));
         }
-        self.jobs_ended(finished.ended_job);
+        self.ended(Ended {
+            jobs: finished.ended_job.into_iter().collect(),
+            waves_of: finished.ended_wave_of.into_iter().collect(),
+        });
+    }
+
+    /// Also to workers that wait in this process for the next wave, and to who watches jobs.
+    pub(crate) fn ended(&self, ended: Ended) {
+        for job_id in ended.waves_of {
+            self.signals.work_planned();
+            let ended = Kind::WaveEnded(WaveEnded { job_id });
+            self.events.announce(&job_key(job_id), ended);
+        }
+        self.jobs_ended(ended.jobs);
     }
 
     pub(crate) fn job_started(&self, job_id: i64) {

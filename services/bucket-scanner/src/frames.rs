@@ -15,7 +15,7 @@ const HEAD: u64 = 4 << 20;
 /// Objects looked at at one time.
 const AT_ONCE: usize = 8;
 
-/// For all objects of a page: the leave to scan is not renewed meanwhile.
+/// For all objects of a page, which nobody loads before.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// End of a seek table: number of frames, a byte of flags, magic.

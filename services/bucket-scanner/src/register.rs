@@ -1,5 +1,7 @@
 //! One scan of one source, from its first page to its end.
 
+use std::time::Duration;
+
 use stoker_shared::object_store::Stores;
 use stoker_shared::retry::Retry;
 use tokio::time::Instant;
@@ -21,6 +23,8 @@ pub(crate) struct Registrar<'s> {
     pub(crate) announcer: &'s Announcer,
     pub(crate) metrics: &'s ScannerMetrics,
     pub(crate) shutdown: &'s CancellationToken,
+    /// How often the leave to scan is renewed while a look into objects takes its time.
+    pub(crate) renew_every: Duration,
 }
 
 enum End {
@@ -45,7 +49,7 @@ impl Registrar<'_> {
             End::Stopped => return self.ledger.leave_scan(scan).await,
         };
         let ended = self.ledger.finish_scan(scan, failure.as_deref()).await?;
-        self.announcer.jobs_ended(ended);
+        self.announcer.ended(ended);
         self.signals.job_changed();
         // Units that had to wait for the end of the listing.
         self.signals.work_planned();
@@ -125,7 +129,9 @@ impl Registrar<'_> {
             && let Ok(store) = self.stores.open(&scan.source)
         {
             let look = frames::look(&*store, page, &places);
-            if self.shutdown.run_until_cancelled(look).await.is_none() {
+            let look = self.shutdown.run_until_cancelled(look);
+            let renew = || self.ledger.renew_scan(scan);
+            if renewing(renew, self.renew_every, look).await?.is_none() {
                 return Ok(None);
             }
         }
@@ -137,6 +143,30 @@ impl Registrar<'_> {
             self.signals.work_planned();
         }
         self.signals.job_changed();
+    }
+}
+
+/// Does the work, and renews a leave meanwhile; gives the work up when the leave is lost.
+async fn renewing<T, R>(
+    renew: impl Fn() -> R,
+    every: Duration,
+    work: impl Future<Output = T>,
+) -> Result<T, LedgerError>
+where
+    R: Future<Output = Result<(), LedgerError>>,
+{
+    let renewals = async {
+        loop {
+            tokio::time::sleep(every).await;
+            if let Err(error) = renew().await {
+                return error;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        done = work => Ok(done),
+        error = renewals => Err(error),
     }
 }
 
@@ -155,4 +185,32 @@ fn cannot_keep(scan: &Scan, error: LedgerError) -> Result<End, LedgerError> {
 /// A fault that scanning again will not get past: it is these jobs' alone, others go on.
 fn ends_the_jobs(error: &LedgerError) -> bool {
     error.retry() == Retry::Never && !matches!(error, LedgerError::ScanLost { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    const OFTEN: Duration = Duration::from_millis(1);
+
+    #[tokio::test]
+    async fn a_leave_is_renewed_as_long_as_the_work_takes() {
+        let renewed = Semaphore::new(0);
+        let renew = || async {
+            renewed.add_permits(1);
+            Ok(())
+        };
+        let work = async { renewed.acquire_many(5).await.is_ok() };
+        assert!(renewing(renew, OFTEN, work).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_work_ends_when_the_leave_is_lost() {
+        let renew = || async { Err(LedgerError::ScanLost { source_id: 7 }) };
+        let work = std::future::pending::<()>();
+        let lost = renewing(renew, OFTEN, work).await.unwrap_err();
+        assert!(matches!(lost, LedgerError::ScanLost { source_id: 7 }));
+    }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::announce::Announcer;
-use crate::ledger::{Ledger, LedgerError, Scan, StartJob};
+use crate::ledger::{Kept, Ledger, LedgerError, Scan, StartJob};
 use crate::metrics::ScannerMetrics;
 use crate::register::Registrar;
 use crate::signals::Signals;
@@ -31,6 +31,8 @@ pub(crate) struct ScanLoop<'s> {
     pub(crate) shutdown: &'s CancellationToken,
     /// Jobs started through this process wake the loop; those of others are seen after so long.
     pub(crate) look_again: Duration,
+    /// Thrice in the length of a leave.
+    pub(crate) renew_every: Duration,
     /// See [`Scanner::end_on_full_disk`](crate::Scanner::end_on_full_disk).
     pub(crate) end_on_full_disk: bool,
     /// See [`Scanner::only_known`](crate::Scanner::only_known).
@@ -86,6 +88,7 @@ impl ScanLoop<'_> {
             announcer: self.announcer,
             metrics: self.metrics,
             shutdown: self.shutdown,
+            renew_every: self.renew_every,
         }
     }
 
@@ -107,9 +110,14 @@ impl ScanLoop<'_> {
         let mut rest = Duration::ZERO;
         while !loads.is_empty() && !self.shutdown.is_cancelled() {
             for load in loads {
-                let asked = self.patiently(|| self.ledger.keep_loaded(load, rest));
-                if asked.await? == Some(true) {
-                    self.signals.scan_wanted();
+                let kept = self.patiently(|| self.ledger.keep_loaded(load, rest));
+                match kept.await? {
+                    None | Some(Kept::AsItWas) => {}
+                    Some(Kept::Listing) => self.signals.scan_wanted(),
+                    Some(Kept::Run(job_id)) => {
+                        self.announcer.job_started(job_id);
+                        self.signals.scan_wanted();
+                    }
                 }
             }
             rest = rest_after(interval, self.signals.last_scan());

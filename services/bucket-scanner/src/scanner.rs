@@ -155,6 +155,7 @@ impl Scanner {
             metrics: &self.metrics,
             shutdown: &shutdown,
             look_again: self.look_again.scans,
+            renew_every: self.config.lease / 3,
             end_on_full_disk: self.end_on_full_disk,
             only_known: self.only_known,
         };

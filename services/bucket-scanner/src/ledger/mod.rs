@@ -30,9 +30,9 @@ mod text;
 pub use error::LedgerError;
 pub use look::{JavaTool, LedgerLook, look};
 pub use model::{
-    Commit, EndedJob, ErrorCursor, ErrorPage, Finished, FinishedLoad, FoundObject, Issue, Leased,
-    ObjectNews, Page, QuarantineCursor, QuarantinePage, Registered, Retried, Scan, StartJob,
-    UnitCounts, is_over,
+    Commit, Ended, EndedJob, ErrorCursor, ErrorPage, Finished, FinishedLoad, FoundObject, Issue,
+    Kept, Leased, ObjectNews, Page, QuarantineCursor, QuarantinePage, Registered, Retried, Scan,
+    StartJob, UnitCounts, is_over,
 };
 pub use stoker_shared::store::StoreUrl as LedgerUrl;
 
@@ -107,10 +107,10 @@ pub trait Ledger: Debug + Send + Sync + 'static {
 
     /// The same for a load that is configured, not asked for: a job that was cancelled stays so,
     /// parked units stay parked, and a listing is asked for only when none is under way and the
-    /// last one ended `interval` ago. Answers whether it was.
+    /// last one ended `interval` ago. Answers what it changed.
     ///
     /// Died before: nothing is started. After: the scan loop finds the job; the next call waits.
-    async fn keep_loaded(&self, start: &StartJob, interval: Duration) -> Result<bool, LedgerError>;
+    async fn keep_loaded(&self, start: &StartJob, interval: Duration) -> Result<Kept, LedgerError>;
 
     /// One job with its counts.
     async fn job(&self, job_id: i64) -> Result<Job, LedgerError>;
@@ -166,6 +166,10 @@ pub trait Ledger: Debug + Send + Sync + 'static {
     /// several zstd frames: whether they are is to be found out before the page is registered. Only reads.
     async fn worth_a_look(&self, scan: &Scan, page: &Page) -> Result<Vec<usize>, LedgerError>;
 
+    /// Renews the leave to scan, for what takes long between two pages. Fails with [`LedgerError::ScanLost`] once
+    /// another scanner has it. May be repeated.
+    async fn renew_scan(&self, scan: &Scan) -> Result<(), LedgerError>;
+
     /// Registers a page of a listing and plans its loads for every running job of the source:
     /// a new object has version 1, a changed one the next version, and what is known of an unchanged one stays; unfinished units of older versions
     /// are rescinded, of all jobs. Issues and counts go to the jobs that the listing is for. Also
@@ -193,15 +197,11 @@ pub trait Ledger: Debug + Send + Sync + 'static {
     /// Died before or after: what is due is found at the next call.
     async fn recycle(&self) -> Result<u64, LedgerError>;
 
-    /// Ends a scan: jobs it was for go on to loading, or fail with `failure`; answers the jobs that are
-    /// over by it.
+    /// Ends a scan: jobs it was for go on to loading, or fail with `failure`; answers what is over by it, also waves
+    /// that only the listing held up.
     ///
     /// Died before: the leave expires and the source is listed again. After: nothing is left to do.
-    async fn finish_scan(
-        &self,
-        scan: &Scan,
-        failure: Option<&str>,
-    ) -> Result<Vec<EndedJob>, LedgerError>;
+    async fn finish_scan(&self, scan: &Scan, failure: Option<&str>) -> Result<Ended, LedgerError>;
 
     /// Gives a scan up half-way, so that another can begin at once.
     ///
@@ -268,7 +268,7 @@ pub trait Ledger: Debug + Send + Sync + 'static {
         decoded_bytes: u64,
     ) -> Result<Finished, LedgerError>;
 
-    /// Hands a unit back unfinished; answers the job, when it waited for nothing else.
+    /// Hands a unit back unfinished; answers what waited for nothing else.
     ///
     /// Died before: the lease expires, with the same effect as a retry. After: as with a unit that is
     /// finished.
@@ -277,7 +277,7 @@ pub trait Ledger: Debug + Send + Sync + 'static {
         lease: &Lease,
         disposition: Disposition,
         reason: &str,
-    ) -> Result<Option<EndedJob>, LedgerError>;
+    ) -> Result<Finished, LedgerError>;
 
     // People: what went wrong.
 

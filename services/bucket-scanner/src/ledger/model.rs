@@ -20,6 +20,17 @@ pub struct StartJob {
     pub options: JobOptions,
 }
 
+/// What keeping a configured load going has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing: it is not time, or nothing is to be done unless a person asks.
+    AsItWas,
+    /// The running job waits for another listing.
+    Listing,
+    /// A run of this job began, which waits for a listing.
+    Run(i64),
+}
+
 /// Leave to list a source and register what is there, or to plan what is known of it, until it expires.
 #[derive(Debug, Clone)]
 pub struct Scan {
@@ -121,8 +132,17 @@ pub struct EndedJob {
 pub struct Leased {
     /// None when there is no work.
     pub units: Vec<Unit>,
-    /// Jobs that were found to be over.
-    pub ended_jobs: Vec<EndedJob>,
+    /// What was found to be over.
+    pub ended: Ended,
+}
+
+/// What a call has ended besides what it was about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Jobs.
+    pub jobs: Vec<EndedJob>,
+    /// Jobs of which a wave is over, so that units of the next can be leased.
+    pub waves_of: Vec<i64>,
 }
 
 /// What ended with a unit.
@@ -132,7 +152,7 @@ pub struct Finished {
     pub load: Option<FinishedLoad>,
     /// The job, when it waited for nothing else.
     pub ended_job: Option<EndedJob>,
-    /// The job, when it was the last of a wave and units of the next can be leased.
+    /// The job, when a wave of it is over and units of the next can be leased.
     pub ended_wave_of: Option<i64>,
 }
 

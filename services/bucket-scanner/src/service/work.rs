@@ -85,12 +85,12 @@ impl WorkService for Work {
             // Made before the look, so that what is planned between look and wait wakes it.
             let planned = self.signals.work.notified();
             let leased = self.ledger.lease_units(&request).await;
-            let Leased { units, ended_jobs } = leased.map_err(|e| status(&e))?;
+            let Leased { units, ended } = leased.map_err(|e| status(&e))?;
             let over = Instant::now() >= deadline || self.signals.stopping.is_cancelled();
-            if !units.is_empty() || !ended_jobs.is_empty() {
+            if !units.is_empty() || !ended.jobs.is_empty() {
                 self.signals.job_changed();
             }
-            self.announcer.jobs_ended(ended_jobs);
+            self.announcer.ended(ended);
             if !units.is_empty() || request.max_units == 0 || over {
                 return Ok(Response::new(LeaseUnitsResponse { units }));
             }
@@ -150,7 +150,7 @@ impl WorkService for Work {
             .ledger
             .release_unit(&lease, disposition, &request.reason)
             .await;
-        self.announcer.jobs_ended(self.written(released)?);
+        self.announcer.finished(self.written(released)?);
         self.signals.work_planned();
         Ok(Response::new(ReleaseUnitResponse {}))
     }

@@ -1,4 +1,4 @@
-use bucket_scanner::ledger::{EndedJob, LedgerError, MAX_ATTEMPTS, Page, StartJob};
+use bucket_scanner::ledger::{Ended, EndedJob, LedgerError, MAX_ATTEMPTS, Page, StartJob};
 use stoker_proto::common::v1::Target;
 use stoker_proto::ledger::v1::{Disposition, JobState, LeaseUnitsRequest, Unit};
 
@@ -78,16 +78,17 @@ pub(crate) async fn whoever_ends_a_job_is_told(world: World) {
     let unit = world.lease_one(worker_id).await;
     assert_eq!(finish(&unit).await, None);
     let ended = world.ledger.finish_scan(&scan, None).await.unwrap();
-    assert_eq!(ended, [done]);
+    assert_eq!(ended.jobs, [done]);
     world.start(&reload()).await;
     let scan = world.begin_scan().await;
     world.register(&scan, &objects).await.unwrap();
-    assert_eq!(world.ledger.finish_scan(&scan, None).await.unwrap(), []);
+    let ended = world.ledger.finish_scan(&scan, None).await.unwrap();
+    assert_eq!(ended, Ended::default());
     // By a unit that is set aside.
     let unit = world.lease_one(worker_id).await;
     let park = Disposition::Park;
     let parked = world.ledger.release_unit(lease_of(&unit), park, "broken");
-    assert_eq!(parked.await.unwrap(), Some(done));
+    assert_eq!(parked.await.unwrap().ended_job, Some(done));
     // By a worker that finds no work, and that no other will do any.
     world.start(&reload()).await;
     world.scan(&objects).await;
@@ -101,13 +102,13 @@ pub(crate) async fn whoever_ends_a_job_is_told(world: World) {
         ..LeaseUnitsRequest::default()
     };
     let leased = world.ledger.lease_units(&request).await.unwrap();
-    assert_eq!((leased.units, leased.ended_jobs), (vec![], vec![done]));
+    assert_eq!((leased.units, leased.ended.jobs), (vec![], vec![done]));
     // By a listing that fails.
     world.start(&reload()).await;
     let scan = world.begin_scan().await;
     let state = JobState::Failed;
     let failed = world.ledger.finish_scan(&scan, Some("gone")).await;
-    assert_eq!(failed.unwrap(), [EndedJob { job_id, state }]);
+    assert_eq!(failed.unwrap().jobs, [EndedJob { job_id, state }]);
 }
 
 pub(crate) async fn a_second_load_finds_nothing_to_do(world: World) {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use bucket_scanner::ledger::{FoundObject, LedgerError, MAX_ATTEMPTS, Page, Retried, StartJob};
+use bucket_scanner::ledger::{
+    FoundObject, Kept, LedgerError, MAX_ATTEMPTS, Page, Retried, StartJob,
+};
 use stoker_proto::common::v1::Interaction;
 use stoker_proto::ledger::v1::{Disposition, JobState};
 
@@ -11,8 +13,28 @@ use crate::world::{World, commit, count, issue, lease_of, object, other, rejecti
 const AT_ONCE: Duration = Duration::ZERO;
 const INTERVAL: Duration = Duration::from_mins(5);
 
-async fn keep(world: &World, rest: Duration) -> bool {
+async fn kept(world: &World, rest: Duration) -> Kept {
     world.ledger.keep_loaded(&start(), rest).await.unwrap()
+}
+
+/// Whether a listing is asked for.
+async fn keep(world: &World, rest: Duration) -> bool {
+    kept(world, rest).await != Kept::AsItWas
+}
+
+pub(crate) async fn a_configured_load_tells_each_run_that_it_begins_once(world: World) {
+    let objects = [object("/data/a.ndjson", 100)];
+    let Kept::Run(job) = kept(&world, AT_ONCE).await else {
+        panic!("it is new");
+    };
+    assert_eq!(kept(&world, AT_ONCE).await, Kept::AsItWas);
+    world.scan(&objects).await;
+    // Another scanner, or this one after a restart.
+    assert_eq!(kept(&world, AT_ONCE).await, Kept::Listing);
+    world.scan(&objects).await;
+    world.load_all().await;
+    assert_eq!(world.state(job).await, JobState::Done);
+    assert_eq!(kept(&world, AT_ONCE).await, Kept::Run(job));
 }
 
 pub(crate) async fn a_configured_load_leaves_a_cancelled_job_alone(world: World) {

@@ -185,8 +185,13 @@ pub(crate) async fn a_source_has_one_scanner_at_a_time(world: World) {
         world.ledger.begin_scan(&[]).await.unwrap().is_none(),
         "a page renews the leave"
     );
+    world.ledger.renew_scan(&first).await.unwrap();
+    world.advance(59);
+    assert!(world.ledger.begin_scan(&[]).await.unwrap().is_none());
     world.advance(1);
     let second = world.begin_scan().await;
+    let lost = world.ledger.renew_scan(&first).await.unwrap_err();
+    assert!(matches!(lost, LedgerError::ScanLost { .. }), "{lost}");
     let lost = world
         .register(&first, &[object("/data/a.ndjson", 1)])
         .await

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bucket_scanner::ledger::{FoundObject, Page, Scan, StartJob};
+use bucket_scanner::ledger::{FoundObject, Kept, Page, Scan, StartJob};
 use stoker_proto::common::v1::{FileType, Source};
 use stoker_proto::ledger::v1::{JobOptions, JobState};
 
@@ -200,7 +200,7 @@ pub(crate) async fn options_are_those_of_the_latest_start(world: World) {
     // Nor does that listing answer who wants none.
     let known = without_scan();
     let kept = world.ledger.keep_loaded(&known, Duration::ZERO).await;
-    assert!(!kept.unwrap(), "it waits for a scan already");
+    assert_eq!(kept.unwrap(), Kept::AsItWas, "it waits for a scan already");
     world.ledger.finish_scan(&scan, None).await.unwrap();
     assert_eq!(world.state(job).await, JobState::Scanning);
     let scan = world.begin_scan().await;

@@ -1,12 +1,12 @@
 //! What others refer to comes first; and which units a worker takes at all.
 
-use bucket_scanner::ledger::{FoundObject, StartJob};
+use bucket_scanner::ledger::{Ended, FoundObject, MAX_ATTEMPTS, StartJob};
 use stoker_proto::common::v1::FileType;
 use stoker_proto::ledger::v1::{
     BucketPath, Disposition, JobOptions, JobState, LeaseUnitsRequest, Unit, UnitLimit,
 };
 
-use crate::world::{World, key_of, lease_of, object, rejecting, start};
+use crate::world::{World, key_of, lease_of, object, rejecting, reload, start};
 
 fn json(key: &str) -> FoundObject {
     FoundObject {
@@ -136,6 +136,52 @@ pub(crate) async fn what_is_set_aside_holds_nothing_up(world: World) {
     assert_eq!(keys(&again), ["/data/Organization.000.ndjson"]);
     assert!(finish(&world, &again).await);
     assert_eq!(claim(&world, worker).await.len(), 1);
+}
+
+pub(crate) async fn a_wave_that_no_unit_ends_is_told(world: World) {
+    let ended_waves = async |worker_id| {
+        let request = LeaseUnitsRequest {
+            worker_id,
+            max_units: 1,
+            ..LeaseUnitsRequest::default()
+        };
+        let leased = world.ledger.lease_units(&request).await.unwrap();
+        (leased.units.len(), leased.ended.waves_of)
+    };
+    // By the end of the listing, when all of the first wave is done before.
+    let job = world.start(&start()).await;
+    let (worker, scan) = (world.worker().await, world.begin_scan().await);
+    world.register(&scan, &export()[1..4]).await.unwrap();
+    finish(&world, &claim(&world, worker).await).await;
+    assert_eq!(claim(&world, worker).await, []);
+    let ended = world.ledger.finish_scan(&scan, None).await.unwrap();
+    assert_eq!((ended.jobs, ended.waves_of), (vec![], vec![job]));
+    // By a unit that is set aside, and not by one that waits.
+    for (disposition, waves) in [(Disposition::Later, None), (Disposition::Park, Some(job))] {
+        world.advance(100);
+        let unit = world.lease_one(worker).await;
+        let released = world
+            .ledger
+            .release_unit(lease_of(&unit), disposition, "broken");
+        assert_eq!(released.await.unwrap().ended_wave_of, waves);
+    }
+    // By one that is given up.
+    world.start(&reload()).await;
+    world.scan(&export()[1..4]).await;
+    for _ in 0..MAX_ATTEMPTS {
+        assert_eq!(ended_waves(worker).await, (1, vec![]));
+        world.advance(61);
+    }
+    assert_eq!(ended_waves(worker).await, (0, vec![job]));
+    world.load_all().await;
+    // Not by a listing while one of the first wave is at work, nor where nothing waits.
+    world.start(&reload()).await;
+    let scan = world.begin_scan().await;
+    world.register(&scan, &export()[1..4]).await.unwrap();
+    let first = claim(&world, worker).await;
+    let ended = world.ledger.finish_scan(&scan, None).await.unwrap();
+    assert_eq!(ended, Ended::default());
+    assert!(finish(&world, &first).await);
 }
 
 pub(crate) async fn an_unordered_job_has_no_waves(world: World) {

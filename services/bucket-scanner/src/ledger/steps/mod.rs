@@ -19,8 +19,9 @@ use super::{
 };
 use crate::ledger::error::LedgerError;
 use crate::ledger::{
-    Commit, EndedJob, ErrorCursor, ErrorPage, Finished, JavaTool, Leased, Ledger, LedgerOptions,
-    Page, QuarantineCursor, QuarantinePage, Registered, Retried, Scan, StartJob, UnitCounts,
+    Commit, Ended, EndedJob, ErrorCursor, ErrorPage, Finished, JavaTool, Kept, Leased, Ledger,
+    LedgerOptions, Page, QuarantineCursor, QuarantinePage, Registered, Retried, Scan, StartJob,
+    UnitCounts,
 };
 
 use finish::{Finish, Over};
@@ -129,6 +130,14 @@ impl SqlLedger {
         }
         ended
     }
+
+    async fn finished(&self, over: Over) -> Finished {
+        Finished {
+            load: over.load,
+            ended_job: self.end_jobs(over.job.as_slice()).await.pop(),
+            ended_wave_of: over.wave_of,
+        }
+    }
 }
 
 #[async_trait]
@@ -137,7 +146,7 @@ impl Ledger for SqlLedger {
         in_transaction!(self.store, start::start, start)
     }
 
-    async fn keep_loaded(&self, start: &StartJob, interval: Duration) -> Result<bool, LedgerError> {
+    async fn keep_loaded(&self, start: &StartJob, interval: Duration) -> Result<Kept, LedgerError> {
         let interval = TimeDelta::from_std(interval).unwrap_or(TimeDelta::MAX);
         in_transaction!(self.store, start::keep_loaded, interval, start)
     }
@@ -197,6 +206,10 @@ impl Ledger for SqlLedger {
         )
     }
 
+    async fn renew_scan(&self, scan: &Scan) -> Result<(), LedgerError> {
+        in_transaction!(BEGIN_LOSABLE; self.store, scans::renew, self.limits.lease, scan)
+    }
+
     async fn register_page(&self, scan: &Scan, page: &Page) -> Result<Registered, LedgerError> {
         in_transaction!(BEGIN_BULK; self.store, scans::register, self.limits, scan, page)
     }
@@ -225,11 +238,7 @@ impl Ledger for SqlLedger {
         Ok(planned)
     }
 
-    async fn finish_scan(
-        &self,
-        scan: &Scan,
-        failure: Option<&str>,
-    ) -> Result<Vec<EndedJob>, LedgerError> {
+    async fn finish_scan(&self, scan: &Scan, failure: Option<&str>) -> Result<Ended, LedgerError> {
         in_transaction!(self.store, scans::finish, scan, failure)
     }
 
@@ -258,10 +267,11 @@ impl Ledger for SqlLedger {
     }
 
     async fn lease_units(&self, request: &LeaseUnitsRequest) -> Result<Leased, LedgerError> {
-        let (units, over): (_, Vec<i64>) =
+        let (units, over, waves_of): (_, Vec<i64>, _) =
             in_transaction!(BEGIN_LOSABLE; self.store, work::lease, self.limits.lease, request)?;
-        let ended_jobs = self.end_jobs(&over).await;
-        Ok(Leased { units, ended_jobs })
+        let jobs = self.end_jobs(&over).await;
+        let ended = Ended { jobs, waves_of };
+        Ok(Leased { units, ended })
     }
 
     async fn renew(&self, leases: &[Lease]) -> Result<Vec<RenewedLease>, LedgerError> {
@@ -284,12 +294,7 @@ impl Ledger for SqlLedger {
             decoded_bytes,
         };
         let over = self.write(Write::Finish(finish)).await?;
-        let ended_job = self.end_jobs(over.job.as_slice()).await.pop();
-        Ok(Finished {
-            load: over.load,
-            ended_job,
-            ended_wave_of: over.wave_of,
-        })
+        Ok(self.finished(over).await)
     }
 
     async fn release_unit(
@@ -297,10 +302,10 @@ impl Ledger for SqlLedger {
         lease: &Lease,
         disposition: Disposition,
         reason: &str,
-    ) -> Result<Option<EndedJob>, LedgerError> {
-        let over: Option<i64> =
+    ) -> Result<Finished, LedgerError> {
+        let over: Over =
             in_transaction!(self.store, settle::release_unit, lease, disposition, reason)?;
-        Ok(self.end_jobs(over.as_slice()).await.pop())
+        Ok(self.finished(over).await)
     }
 
     async fn errors(

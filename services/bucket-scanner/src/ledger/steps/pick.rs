@@ -1,6 +1,9 @@
 //! Which units a worker is given: wave by wave, of the types and places that it takes.
 
+use std::collections::BTreeSet;
+
 use chrono::NaiveDateTime;
+use sqlx::FromRow;
 use stoker_proto::common::v1::FileType;
 use stoker_proto::ledger::v1::{BucketPath, LeaseUnitsRequest, UnitLimit};
 use stoker_shared::store::rows::texts;
@@ -19,6 +22,8 @@ pub(super) struct Wanted {
     paths: Vec<(i64, i64)>,
     /// A JSON array of unit ids.
     held: String,
+    /// Jobs and waves of units that were given up on the way.
+    pub(super) given_up: BTreeSet<(i64, i64)>,
 }
 
 /// Units of one file type, as many as there is room for.
@@ -44,6 +49,7 @@ impl Wanted {
             types: types(left, &request.limits)?,
             paths,
             held: json(&request.held_unit_ids),
+            given_up: BTreeSet::new(),
         })
     }
 
@@ -166,7 +172,7 @@ async fn some(
             let units = match which {
                 Which::Expired(wave) => {
                     let units = expired(conn, now, (job_id, wave), &part, &wanted.held).await?;
-                    with_attempts_left(conn, now, units).await?
+                    with_attempts_left(conn, now, job_id, units, &mut wanted.given_up).await?
                 }
                 Which::Open(wave) => open(conn, now, (job_id, wave), &part).await?,
             };
@@ -193,16 +199,25 @@ macro_rules! units_where {
     };
 }
 
-/// With their attempts and last reasons.
+/// An expired unit.
+#[derive(Debug, FromRow)]
+struct Expired {
+    unit_id: i64,
+    wave: i64,
+    attempts: i64,
+    /// The last one.
+    reason: String,
+}
+
 async fn expired(
     conn: &mut Conn,
     now: NaiveDateTime,
     (job_id, last_wave): (i64, i64),
     part: &Part,
     held: &str,
-) -> Result<Vec<(i64, i64, String)>, LedgerError> {
+) -> Result<Vec<Expired>, LedgerError> {
     let find = sqlx::query_as(units_where!(
-        "unit_id, attempts, reason",
+        "unit_id, wave, attempts, reason",
         concat!(
             "state = 'leased' AND lease_expiry <= $2 AND wave <= $3 AND unit_id NOT IN (",
             numbers_in!("$8"),
@@ -242,14 +257,17 @@ async fn open(
 async fn with_attempts_left(
     conn: &mut Conn,
     now: NaiveDateTime,
-    units: Vec<(i64, i64, String)>,
+    job_id: i64,
+    units: Vec<Expired>,
+    given_up: &mut BTreeSet<(i64, i64)>,
 ) -> Result<Vec<i64>, LedgerError> {
     let mut left = Vec::with_capacity(units.len());
-    for (unit_id, attempts, reason) in units {
-        if nat32(attempts) < MAX_ATTEMPTS {
-            left.push(unit_id);
+    for unit in units {
+        if nat32(unit.attempts) < MAX_ATTEMPTS {
+            left.push(unit.unit_id);
         } else {
-            settle::give_up(conn, now, unit_id, &reason).await?;
+            settle::give_up(conn, now, unit.unit_id, &unit.reason).await?;
+            given_up.insert((job_id, unit.wave));
         }
     }
     Ok(left)

@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::{
     Conn, LedgerError, Limits, Page, Registered, Scan, claim, claim_known, jobs, objects, one_row,
-    plan, settle,
+    plan, settle, waves,
 };
-use crate::ledger::EndedJob;
+use crate::ledger::Ended;
 use crate::ledger::text::{nat, timestamp};
 
 #[derive(Debug, FromRow)]
@@ -81,7 +81,7 @@ async fn reset_jobs(conn: &mut Conn, source_id: i64, known_only: bool) -> Result
     Ok(())
 }
 
-async fn renew(
+pub(super) async fn renew(
     conn: &mut Conn,
     now: NaiveDateTime,
     lease: TimeDelta,
@@ -145,7 +145,7 @@ pub(super) async fn finish(
     now: NaiveDateTime,
     scan: &Scan,
     failure: Option<&str>,
-) -> Result<Vec<EndedJob>, LedgerError> {
+) -> Result<Ended, LedgerError> {
     let ended = sqlx::query(
         "UPDATE sources SET scan_token = NULL, scan_expiry = NULL, \
            last_scan = CASE WHEN $3 THEN $4 ELSE last_scan END \
@@ -159,24 +159,29 @@ pub(super) async fn finish(
     .await?;
     one_row(ended.rows_affected(), || lost(scan))?;
     if let Some(reason) = failure {
-        return jobs::fail_scanned(conn, now, scan, reason).await;
+        let jobs = jobs::fail_scanned(conn, now, scan, reason).await?;
+        return Ok(Ended {
+            jobs,
+            waves_of: Vec::new(),
+        });
     }
-    sqlx::query(
+    let listed: Vec<i64> = sqlx::query_scalar(
         "UPDATE jobs SET state = 'loading', listed = $2, listed_run = run \
          WHERE source_id = $1 AND no_scan = $3 AND state = 'scanning' \
-           AND scan_begun = scan_wanted",
+           AND scan_begun = scan_wanted RETURNING job_id",
     )
     .bind(scan.source_id)
     .bind(now)
     .bind(scan.known_only)
-    .execute(&mut *conn)
+    .fetch_all(&mut *conn)
     .await?;
+    let waves_of = waves::begun(conn, &listed).await?;
     // Also those that were loading before: the scan may have rescinded the last they waited for.
-    let mut ended = Vec::new();
+    let mut jobs = Vec::new();
     for job_id in plan::running_jobs(conn, scan.source_id).await? {
-        ended.extend(settle::job(conn, now, job_id).await?);
+        jobs.extend(settle::job(conn, now, job_id).await?);
     }
-    Ok(ended)
+    Ok(Ended { jobs, waves_of })
 }
 
 pub(super) async fn leave(

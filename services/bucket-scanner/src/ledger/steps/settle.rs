@@ -6,7 +6,8 @@ use chrono::{NaiveDateTime, TimeDelta};
 use stoker_proto::ledger::v1::{Disposition, JobState, Lease};
 use stoker_shared::store::rows::ints;
 
-use super::{Conn, KEEP_STATEMENTS, LedgerError, damaged, keep, one_row, rows};
+use super::finish::Over;
+use super::{Conn, KEEP_STATEMENTS, LedgerError, damaged, keep, one_row, rows, waves};
 use crate::ledger::text::{clean, nat32};
 use crate::ledger::{EndedJob, MAX_ATTEMPTS};
 
@@ -88,14 +89,14 @@ fn why_lost(unit: Option<&UnitNow>) -> String {
     }
 }
 
-/// Answers the job when it may be over by this.
+/// Answers what may be over by this.
 pub(super) async fn release_unit(
     conn: &mut Conn,
     now: NaiveDateTime,
     lease: &Lease,
     disposition: Disposition,
     reason: &str,
-) -> Result<Option<i64>, LedgerError> {
+) -> Result<Over, LedgerError> {
     let units = lock_units(conn, [lease.unit_id]).await?;
     let held = held(&units, lease)?;
     let attempts = nat32(held.attempts);
@@ -115,7 +116,12 @@ pub(super) async fn release_unit(
             return Err(LedgerError::NotNow(reason));
         }
     }
-    Ok(without_open(conn, [held.job_id]).await?.pop())
+    let wave = BTreeSet::from([(held.job_id, held.wave)]);
+    Ok(Over {
+        load: None,
+        job: without_open(conn, [held.job_id]).await?.pop(),
+        wave_of: waves::over(conn, &wave).await?.first().map(|(job, _)| *job),
+    })
 }
 
 /// 1 s after the first attempt, twice as long after each further one.

@@ -6,8 +6,8 @@ use stoker_proto::common::v1::{FileType, Source};
 use stoker_proto::ledger::v1::{JobOptions, JobState};
 
 use super::{Conn, LedgerError, StartJob, damaged, one_row, places};
-use crate::ledger::is_over;
 use crate::ledger::text::{Spelled, int, spell_all};
+use crate::ledger::{Kept, is_over};
 
 pub(super) async fn start(
     conn: &mut Conn,
@@ -34,15 +34,15 @@ pub(super) async fn start(
     Ok(job_id)
 }
 
-/// What a person ended or what was set aside stays so; whether a listing was asked for.
+/// What a person ended or what was set aside stays so.
 pub(super) async fn keep_loaded(
     conn: &mut Conn,
     now: NaiveDateTime,
     interval: TimeDelta,
     start: &StartJob,
-) -> Result<bool, LedgerError> {
+) -> Result<Kept, LedgerError> {
     let known = match find_or_add(conn, now, start).await? {
-        Job::New(_) => return Ok(true),
+        Job::New(job_id) => return Ok(Kept::Run(job_id)),
         Job::Known(known) => known,
     };
     take_options(conn, &known, &start.options).await?;
@@ -52,17 +52,20 @@ pub(super) async fn keep_loaded(
             .is_some_and(|d| d <= now)
     };
     if !known.listed.is_none_or(due) {
-        return Ok(false);
+        return Ok(Kept::AsItWas);
     }
     match JobState::read(&known.state)? {
-        JobState::Loading => ask_for_listing(conn, known.job_id, false).await?,
+        JobState::Loading => {
+            ask_for_listing(conn, known.job_id, false).await?;
+            Ok(Kept::Listing)
+        }
         JobState::Done | JobState::Failed => {
             begin_run(conn, now, known.job_id, false).await?;
             adopt_unfinished(conn, known.job_id).await?;
+            Ok(Kept::Run(known.job_id))
         }
-        _ => return Ok(false),
+        _ => Ok(Kept::AsItWas),
     }
-    Ok(true)
 }
 
 enum Job {

@@ -18,6 +18,20 @@ pub(super) async fn next(
     Ok(find.bind(job_id).bind(after).fetch_one(conn).await?)
 }
 
+/// Of some jobs those whose lowest wave with open units is not the first, and waits for nothing below it.
+pub(super) async fn begun(conn: &mut Conn, job_ids: &[i64]) -> Result<Vec<i64>, LedgerError> {
+    let mut find = rows("job", &[ints(job_ids.iter().copied())]);
+    find.push(
+        "SELECT o.job FROM (SELECT r.job, \
+             (SELECT MIN(u.wave) FROM load_units u WHERE u.job_id = r.job AND u.state = 'open') AS first_open, \
+             (SELECT MIN(u.wave) FROM load_units u WHERE u.job_id = r.job AND u.state = 'leased') AS first_leased \
+           FROM r) o \
+         WHERE o.first_open > 0 AND (o.first_leased >= o.first_open) IS NOT FALSE",
+    );
+    let begun = find.build_query_scalar().persistent(KEEP_STATEMENTS);
+    Ok(begun.fetch_all(conn).await?)
+}
+
 /// Of some jobs and waves those that are over, while units of a higher wave wait.
 pub(super) async fn over(
     conn: &mut Conn,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::pick::{Wanted, pick};
 use super::take::take;
-use super::{Conn, KEEP_STATEMENTS, LedgerError, damaged, one_row, rows, settle};
+use super::{Conn, KEEP_STATEMENTS, LedgerError, damaged, one_row, rows, settle, waves};
 use crate::ledger::text::{clean, timestamp};
 
 /// A worker that gave no sign for so long is shown as stopped.
@@ -78,13 +78,13 @@ async fn is_known(conn: &mut Conn, worker_id: i64) -> Result<bool, LedgerError> 
     Ok(known.bind(worker_id).fetch_one(conn).await?)
 }
 
-/// Answers the units, and jobs that may be over.
+/// Answers the units, jobs that may be over, and jobs of which a wave is.
 pub(super) async fn lease(
     conn: &mut Conn,
     now: NaiveDateTime,
     length: TimeDelta,
     request: &LeaseUnitsRequest,
-) -> Result<(Vec<Unit>, Vec<i64>), LedgerError> {
+) -> Result<(Vec<Unit>, Vec<i64>, Vec<i64>), LedgerError> {
     let jobs = leasable_jobs(conn, request.worker_id).await?;
     let worker_is_known = match jobs.first() {
         Some(job) => job.worker_is_known,
@@ -109,7 +109,8 @@ pub(super) async fn lease(
     } else {
         Vec::new()
     };
-    Ok((units, over))
+    let waves = waves::over(conn, &wanted.given_up).await?;
+    Ok((units, over, waves.into_iter().map(|(job, _)| job).collect()))
 }
 
 /// Listed jobs with nothing open or leased: whoever was to end them may have died before, and a unit
