@@ -198,7 +198,7 @@ pub struct Retried {
 /// Units by state, over all jobs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UnitCounts {
-    /// Waiting for a worker.
+    /// Waiting for a worker, of jobs that are not over.
     pub open: u64,
     /// Of these, the ones that a worker would be given now.
     pub claimable: u64,

@@ -17,6 +17,11 @@ type Conn = sqlx::PgConnection;
 
 /// For what may be lost when the server fails, until a later transaction is durable: all before it is then.
 const BEGIN_LOSABLE: &str = "BEGIN; SET LOCAL synchronous_commit = off";
+/// The same for leases, any number of them at once.
+const BEGIN_LEASE: &str = "BEGIN; SET LOCAL synchronous_commit = off; \
+     SELECT pg_advisory_xact_lock_shared(hashtext('stoker leases'))";
+/// Waits for leases that are being given, and keeps others back until the transaction ends.
+const LOCK_LEASES: Option<&str> = Some("SELECT pg_advisory_xact_lock(hashtext('stoker leases'))");
 /// For many new rows: keeps the plan by which PostgreSQL looks up for each whether its references exist.
 const BEGIN_BULK: &str = "BEGIN; SET LOCAL plan_cache_mode = auto";
 /// A statement over many rows is one text whatever their number: kept, it is read only once.

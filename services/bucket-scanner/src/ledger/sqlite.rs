@@ -18,6 +18,7 @@ type Db = sqlx::Sqlite;
 type Conn = sqlx::SqliteConnection;
 
 const BEGIN_LOSABLE: &str = BEGIN;
+const BEGIN_LEASE: &str = BEGIN;
 const BEGIN_BULK: &str = BEGIN;
 /// A statement over many rows is another text for every number of them.
 const KEEP_STATEMENTS: bool = false;
@@ -28,6 +29,7 @@ const JOB_SUMS: &str = include_str!("../../migrations/sqlite/0008_job_sums.sql")
 const FOLD_SUMS: Option<&str> = None;
 // Its one writer at a time sees what those before it wrote.
 const LOCK_PLACES: Option<&str> = None;
+const LOCK_LEASES: Option<&str> = None;
 /// fhir-bucket keeps its tables in Derby or PostgreSQL.
 const JAVA: Option<JavaScripts> = None;
 

@@ -1,4 +1,6 @@
-use bucket_scanner::ledger::{Ended, EndedJob, LedgerError, MAX_ATTEMPTS, Page, StartJob};
+use bucket_scanner::ledger::{
+    Ended, EndedJob, LedgerError, MAX_ATTEMPTS, Page, StartJob, UnitCounts,
+};
 use stoker_proto::common::v1::Target;
 use stoker_proto::ledger::v1::{Disposition, JobState, LeaseUnitsRequest, Unit};
 
@@ -226,6 +228,10 @@ pub(crate) async fn a_cancelled_job_stops_and_can_be_taken_up(world: World) {
     let lost = world.finish(&unit).await.unwrap_err();
     assert!(matches!(&lost, LedgerError::LeaseLost { reason, .. } if reason.contains("cancelled")));
     assert_eq!(world.lease(worker, 10).await.len(), 0);
+    assert_eq!(
+        world.ledger.unit_counts().await.unwrap(),
+        UnitCounts::default()
+    );
     let refused = world.ledger.retry_job(job).await.unwrap_err();
     assert!(matches!(refused, LedgerError::NotNow(_)), "{refused}");
 

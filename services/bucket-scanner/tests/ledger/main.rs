@@ -8,6 +8,7 @@
 mod adopted;
 mod adopting;
 mod begun;
+mod cancelling;
 mod database;
 mod errors;
 mod jobs;

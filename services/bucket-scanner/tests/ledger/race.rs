@@ -136,7 +136,7 @@ const NEVER: [(&str, &str); 7] = [
     (
         "units at work of a job that is over",
         "SELECT CAST(COUNT(*) AS TEXT) FROM load_units u JOIN jobs j ON j.job_id = u.job_id \
-         WHERE u.state IN ('open', 'leased') AND j.state IN ('done', 'cancelled')",
+         WHERE (u.state = 'leased' AND j.state IN ('done', 'cancelled')) OR (u.state = 'open' AND j.state = 'done')",
     ),
     (
         "units at work of a load that counts no more",

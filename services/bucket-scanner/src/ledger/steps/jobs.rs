@@ -5,7 +5,7 @@ use sqlx::FromRow;
 use stoker_proto::common::v1::{Interaction, Source, Target};
 use stoker_proto::ledger::v1::{Job, JobState};
 
-use super::{Conn, LedgerError, Scan, progress};
+use super::{Conn, LOCK_LEASES, LedgerError, Scan, progress};
 use crate::ledger::EndedJob;
 use crate::ledger::text::{Spelled, clean, timestamp};
 
@@ -25,12 +25,15 @@ pub(super) async fn cancel(
     if cancelled.rows_affected() == 0 {
         return state(conn, job_id).await.map(drop);
     }
-    // One statement: a unit handed back between two would stay open. Each state is named beside the
-    // job, so that its own index serves it.
+    // Who leases at the same time has seen the job running.
+    if let Some(lock) = LOCK_LEASES {
+        sqlx::query(lock).execute(&mut *conn).await?;
+    }
+    // What is open stays so, however much it is: of a job that is over nobody is given any.
     sqlx::query(
         "UPDATE load_units SET state = 'cancelled', reason = 'the job was cancelled', \
            lease_token = NULL, lease_expiry = NULL \
-         WHERE (job_id = $1 AND state = 'open') OR (job_id = $1 AND state = 'leased')",
+         WHERE job_id = $1 AND state = 'leased'",
     )
     .bind(job_id)
     .execute(conn)

@@ -14,8 +14,8 @@ use stoker_shared::store::{Place, Store, StoreError};
 use stoker_shared::with_connection;
 
 use super::{
-    BEGIN, BEGIN_BULK, BEGIN_LOSABLE, BULK, Conn, Db, FOLD_SUMS, JAVA, JOB_SUMS, KEEP_STATEMENTS,
-    LOCK_PLACES, TABLES, rows, versions,
+    BEGIN, BEGIN_BULK, BEGIN_LEASE, BEGIN_LOSABLE, BULK, Conn, Db, FOLD_SUMS, JAVA, JOB_SUMS,
+    KEEP_STATEMENTS, LOCK_LEASES, LOCK_PLACES, TABLES, rows, versions,
 };
 use crate::ledger::error::LedgerError;
 use crate::ledger::{
@@ -268,7 +268,7 @@ impl Ledger for SqlLedger {
 
     async fn lease_units(&self, request: &LeaseUnitsRequest) -> Result<Leased, LedgerError> {
         let (units, over, waves_of): (_, Vec<i64>, _) =
-            in_transaction!(BEGIN_LOSABLE; self.store, work::lease, self.limits.lease, request)?;
+            in_transaction!(BEGIN_LEASE; self.store, work::lease, self.limits.lease, request)?;
         let jobs = self.end_jobs(&over).await;
         let ended = Ended { jobs, waves_of };
         Ok(Leased { units, ended })

@@ -150,8 +150,8 @@ pub(super) async fn unit_counts(
     now: NaiveDateTime,
 ) -> Result<UnitCounts, LedgerError> {
     let rows: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT state, COUNT(*) FROM load_units \
-         WHERE state IN ('open', 'leased', 'parked') GROUP BY state",
+        "SELECT state, COUNT(*) FROM load_units WHERE state IN ('leased', 'parked') OR (state = 'open' \
+           AND job_id IN (SELECT job_id FROM jobs WHERE state IN ('scanning', 'loading'))) GROUP BY state",
     )
     .fetch_all(&mut *conn)
     .await?;
