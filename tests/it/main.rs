@@ -47,6 +47,7 @@ mod rolling;
 mod s3_load;
 mod seeds;
 mod services;
+mod struck;
 mod survival;
 mod system;
 mod tracing;

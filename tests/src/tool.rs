@@ -63,6 +63,18 @@ impl Tool {
         }
     }
 
+    /// Sends a signal such as `STOP`.
+    pub fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args([&format!("-{signal}"), &pid])
+            .status()?;
+        if !sent.success() {
+            bail!("SIG{signal} cannot be sent");
+        }
+        Ok(())
+    }
+
     /// Asks it to stop by SIGTERM, and waits; gives what it wrote.
     ///
     /// # Panics
@@ -80,11 +92,7 @@ impl Tool {
     }
 
     async fn end(&mut self) -> anyhow::Result<ExitStatus> {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status()?;
-        if !sent.success() {
-            bail!("SIGTERM cannot be sent");
-        }
+        self.signal("TERM")?;
         let deadline = Instant::now() + LIMIT;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {
