@@ -13,7 +13,7 @@ build: ## Build everything, optimised
 fmt: ## Format the code
 	cargo fmt --all
 
-lint: ## Check format, lints and documentation; a warning is an error
+lint: deny ## Check format, lints, documentation and dependencies; a warning is an error
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
@@ -73,8 +73,8 @@ down: ## End the stack; what it kept stays (scripts/compose.sh down --volumes re
 	scripts/compose.sh down
 
 deny: ## Check licences, sources and banned crates of all dependencies
-	@command -v cargo-deny >/dev/null || { echo "deny: please run: cargo install cargo-deny --locked" >&2; exit 1; }
-	cargo deny check bans licenses sources
+	tests/parts/cargo-deny.sh install
+	tests/parts/cargo-deny.sh check
 
 docs: ## Build the crates' documentation
 	cargo doc --workspace --no-deps

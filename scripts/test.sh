@@ -50,7 +50,7 @@ for part in kustomize kubernetes-validate prometheus; do
 done
 
 # What is delivered runs on an engine of its own; the peers of compose/ are the servers installed above.
-for part in docker peers cyclonedx; do
+for part in docker peers cyclonedx cargo-deny; do
   tests/parts/$part.sh install
 done
 if ! tests/parts/docker.sh running; then

@@ -103,6 +103,32 @@ async fn a_bucket_is_written_to() {
     );
 }
 
+#[tokio::test]
+async fn a_key_that_changes_in_its_file_is_used() {
+    let mut minio = Minio::start().await.unwrap();
+    minio.make_bucket("fhir").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret-key");
+    std::fs::write(&file, SECRET_KEY).unwrap();
+    let stores = Stores::new(S3Config {
+        secret_key: None,
+        secret_key_file: Some(file.clone()),
+        ..config(minio.endpoint())
+    });
+    let place = stores.place("s3://fhir").unwrap();
+    let put = async || place.store().put("x", Bytes::from_static(b"1"), "").await;
+    put().await.unwrap();
+    minio.restart_with("another-secret-key").await.unwrap();
+    let refused = put().await.unwrap_err();
+    assert!(
+        refused.to_string().contains("does not accept the keys"),
+        "{refused}"
+    );
+    std::fs::write(&file, "another-secret-key\n").unwrap();
+    put().await.unwrap();
+    assert_eq!(read(&place, "x").await, b"1");
+}
+
 async fn serve(answer: impl Fn() -> Body + Clone + Send + Sync + 'static) -> String {
     let routes = Router::new().fallback(any(move || {
         let body = answer();

@@ -228,19 +228,44 @@ async fn a_unit_is_one_trace_over_worker_fhir_server_scanner_and_kafka() {
         );
     }
     events_belong_to_units(&heard, &units, &finishes);
+    a_scan_is_one_trace(&spans, &heard);
     nothing_private(&spans);
+}
+
+/// The listing, what it registered, and what it told of.
+fn a_scan_is_one_trace(spans: &[Received], heard: &[Arc<Heard>]) {
+    let named = |name: &str| -> Vec<&Received> {
+        let of_scanner = spans.iter().filter(|s| s.service == "bucket-scanner");
+        of_scanner.filter(|s| s.span.name == name).collect()
+    };
+    let (scans, registers) = (named("scan"), named("register"));
+    let [scan] = scans[..] else {
+        panic!("one source is listed once: {scans:#?}");
+    };
+    assert_eq!(scan.parent_id(), "", "a scan begins its trace");
+    assert!(scan.number("source_id").is_some(), "{scan:?}");
+    assert_eq!(scan.text("end"), Some("listed"), "{scan:?}");
+    assert_eq!(parents(&registers), [ids(scan)]);
+    assert_eq!(registers[0].number("objects"), i64::try_from(FILES).ok());
+    let discovered = heard
+        .iter()
+        .filter(|h| matches!(h.event.kind, Some(Kind::ObjectDiscovered(_))));
+    let of_scan = discovered.map(|h| context(h) == ids(scan));
+    assert_eq!(of_scan.collect::<Vec<_>>(), [true; FILES]);
+}
+
+/// The trace and the span that an event's header names.
+fn context(heard: &Heard) -> (String, String) {
+    let span = heard.trace.span();
+    let context = span.span_context();
+    (
+        context.trace_id().to_string(),
+        context.span_id().to_string(),
+    )
 }
 
 /// What the worker tells belongs to the unit's span, what the scanner tells to its span of the call.
 fn events_belong_to_units(heard: &[Arc<Heard>], units: &[&Received], finishes: &[&Received]) {
-    let context = |heard: &Heard| {
-        let span = heard.trace.span();
-        let context = span.span_context();
-        (
-            context.trace_id().to_string(),
-            context.span_id().to_string(),
-        )
-    };
     let mut done = 0;
     for heard in heard {
         match &heard.event.kind {

@@ -1,9 +1,11 @@
 //! Parts that refuse or vanish in the middle of a load: each is told in a sentence, and the load goes on.
 
+use std::fs;
 use std::time::Duration;
 
 use stoker_tests::gate::Gate;
 use stoker_tests::kafka::Kafka;
+use stoker_tests::locked_user::LockedUser;
 use stoker_tests::minio::SECRET_KEY;
 use stoker_tests::parts;
 use stoker_tests::services::Service;
@@ -71,6 +73,32 @@ async fn a_ledger_that_is_gone_for_a_while_is_waited_for() {
     until_said(&scanner, "PostgreSQL cannot be reached").await;
     tokio::time::sleep(AWAY).await;
     gate.open().await.unwrap();
+    let job = system.done(&scanner, job_id).await;
+    assert_eq!(loaded(&job), RESOURCES as u64);
+    assert_eq!(job.run.unwrap().objects_parked, 0, "nothing is given up");
+    for service in [worker, scanner] {
+        assert_eq!(service.terminate().await.unwrap(), Some(0));
+    }
+}
+
+/// A Secret's file changes a while after the password.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_whose_password_changes_is_waited_for() {
+    let _turn = parts::turn().await;
+    let mut system = system().await;
+    let user = LockedUser::new("stoker_scanner", "first").await.unwrap();
+    user.trust().await.unwrap();
+    system.ledger = user.url(&system.ledger);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    fs::write(&file, "first").unwrap();
+    let scanner = system.scanner(&[&format!("ledger_password_file={}", file.display())]);
+    let worker = system.worker(&[&scanner], &[]);
+    let job_id = system.begin(&scanner).await;
+    system.until_written(300).await;
+    user.set_password("second").await.unwrap();
+    until_said(&scanner, "PostgreSQL refuses the user or password").await;
+    fs::write(&file, "second").unwrap();
     let job = system.done(&scanner, job_id).await;
     assert_eq!(loaded(&job), RESOURCES as u64);
     assert_eq!(job.run.unwrap().objects_parked, 0, "nothing is given up");

@@ -1,4 +1,4 @@
-//! What Stoker is run and watched with: the manifests for Kubernetes, rules and dashboards. Tools of the field check
+//! What Stoker is built from, run and watched with: crates, manifests for Kubernetes, rules, dashboards. Tools of the field check
 //! them; these tests see what those cannot: that they agree with each other, with the services and with the documents.
 #![expect(
     clippy::unwrap_used,
@@ -7,6 +7,7 @@
 )]
 
 mod catalogue;
+mod dependencies;
 mod kubernetes;
 mod monitoring;
 mod tools;

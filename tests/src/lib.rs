@@ -9,6 +9,7 @@ pub mod fhir_database;
 pub mod gate;
 pub mod kafka;
 pub mod keytool;
+pub mod locked_user;
 pub mod minio;
 pub mod otlp;
 pub mod parts;

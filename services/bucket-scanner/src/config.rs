@@ -188,6 +188,7 @@ impl Config {
         Ok(LedgerOptions {
             schema: self.ledger_schema.clone(),
             password: secret::resolve("ledger_password", self.ledger_password.as_ref(), file)?,
+            password_file: self.ledger_password_file.clone(),
             connections: self.ledger_connections,
             lease: self.lease,
             unit_bytes: self.unit_bytes,

@@ -6,6 +6,7 @@ use stoker_shared::object_store::Stores;
 use stoker_shared::retry::Retry;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span, field};
 
 use crate::announce::Announcer;
 use crate::frames;
@@ -38,34 +39,49 @@ impl Registrar<'_> {
     /// for it. On `shutdown` the scan is left to the next scanner, which repeats it.
     pub(crate) async fn scan(&self, scan: &Scan) -> Result<(), LedgerError> {
         let begun = Instant::now();
+        // What is logged in a span goes to collectors: the source's address is told outside of it.
+        let span = tracing::info_span!("scan", source_id = scan.source_id, end = field::Empty);
+        let end = self.to_the_end(scan).instrument(span).await?;
+        let uri = &scan.source.uri;
+        match end {
+            End::Stopped => {}
+            End::Listed if scan.known_only => {
+                tracing::info!(source.uri = uri, "what is known of the source is planned");
+            }
+            End::Listed => {
+                self.metrics.scanned(begun.elapsed(), true);
+                tracing::info!(source.uri = uri, "source listed");
+            }
+            End::Failed(reason) => {
+                self.metrics.scanned(begun.elapsed(), false);
+                tracing::warn!(source.uri = uri, reason, "source cannot be listed");
+            }
+        }
+        Ok(())
+    }
+
+    async fn to_the_end(&self, scan: &Scan) -> Result<End, LedgerError> {
         let end = if scan.known_only {
             self.known(scan).await?
         } else {
             self.pages(scan).await?
         };
-        let failure = match end {
-            End::Listed => None,
-            End::Failed(reason) => Some(reason),
-            End::Stopped => return self.ledger.leave_scan(scan).await,
+        let (shown, failure) = match &end {
+            End::Listed => ("listed", None),
+            End::Failed(reason) => ("failed", Some(reason.as_str())),
+            End::Stopped => ("stopped", None),
         };
-        let ended = self.ledger.finish_scan(scan, failure.as_deref()).await?;
+        Span::current().record("end", shown);
+        if matches!(end, End::Stopped) {
+            self.ledger.leave_scan(scan).await?;
+            return Ok(end);
+        }
+        let ended = self.ledger.finish_scan(scan, failure).await?;
         self.announcer.ended(ended);
         self.signals.job_changed();
         // Units that had to wait for the end of the listing.
         self.signals.work_planned();
-        let uri = &scan.source.uri;
-        if scan.known_only && failure.is_none() {
-            tracing::info!(source.uri = uri, "what is known of the source is planned");
-            return Ok(());
-        }
-        self.metrics.scanned(begun.elapsed(), failure.is_none());
-        match failure {
-            None => tracing::info!(source.uri = uri, "source listed"),
-            Some(reason) => {
-                tracing::warn!(source.uri = uri, reason, "source cannot be listed");
-            }
-        }
-        Ok(())
+        Ok(end)
     }
 
     /// Plans what is known of the source.
@@ -80,7 +96,7 @@ impl Registrar<'_> {
                     self.planned(&registered);
                     after = next;
                 }
-                Err(e) => return cannot_keep(scan, e),
+                Err(e) => return cannot_keep(e),
             }
         }
         Ok(End::Listed)
@@ -99,15 +115,18 @@ impl Registrar<'_> {
                 Some(Ok(None)) => return Ok(End::Listed),
                 Some(Err(e)) => return Ok(End::Failed(e.to_string())),
             };
+            // Unsigned numbers are told to collectors as texts.
+            let objects = i64::try_from(page.objects.len()).unwrap_or(i64::MAX);
+            let span = tracing::info_span!("register", objects);
             // The next page is listed meanwhile.
             let (registered, following) = tokio::join!(
-                self.register(scan, &mut page),
+                self.register(scan, &mut page).instrument(span),
                 self.shutdown.run_until_cancelled(listing.next()),
             );
             let registered = match registered {
                 Ok(Some(registered)) => registered,
                 Ok(None) => return Ok(End::Stopped),
-                Err(e) => return cannot_keep(scan, e),
+                Err(e) => return cannot_keep(e),
             };
             self.metrics.registered(&registered);
             self.announcer.registered(&scan.source, &registered.news);
@@ -171,12 +190,11 @@ where
 }
 
 /// The jobs that wait for the scan fail, or the scan is repeated.
-fn cannot_keep(scan: &Scan, error: LedgerError) -> Result<End, LedgerError> {
+fn cannot_keep(error: LedgerError) -> Result<End, LedgerError> {
     if !ends_the_jobs(&error) {
         return Err(error);
     }
-    let uri = &scan.source.uri;
-    tracing::error!(source.uri = uri, %error, "a page cannot be kept");
+    tracing::error!(%error, "a page cannot be kept");
     Ok(End::Failed(format!(
         "what was listed cannot be kept: {error}"
     )))

@@ -143,6 +143,7 @@ impl RunsSettings {
             postgres: PostgresOptions {
                 schema: self.schema.clone(),
                 password: self.password()?,
+                password_file: self.password_file.clone(),
                 connections: self.connections,
             },
             lease: self.lease,

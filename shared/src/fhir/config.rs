@@ -71,6 +71,13 @@ impl Default for FhirConfig {
 }
 
 impl FhirConfig {
+    /// Those that are named.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let secrets = [&self.password_file, &self.token_file];
+        let named = secrets.into_iter().flatten().cloned();
+        named.chain(self.tls().files()).collect()
+    }
+
     pub(super) fn tls(&self) -> ClientTls {
         ClientTls {
             ca_file: self.ca_file.clone(),

@@ -2,8 +2,11 @@
 //! acted. Whoever sends decides about repeating.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use reqwest::header::{
@@ -13,6 +16,7 @@ use reqwest::header::{
 use stoker_proto::common::v1::Target;
 
 use crate::clock::SharedClock;
+use crate::mounted::Mounted;
 use crate::secret::{self, Secret};
 use crate::{tls, trace};
 
@@ -76,7 +80,6 @@ pub struct FhirResponse {
     pub elapsed: Duration,
 }
 
-#[derive(Clone)]
 enum Credentials {
     None,
     Basic { user: String, password: Secret },
@@ -84,11 +87,13 @@ enum Credentials {
 }
 
 /// Sends requests to one FHIR server, as one tenant. Clones share connections.
+///
+/// When a file of the settings changes (token, password, certificates), requests go by it from the next one on, over
+/// new connections.
 #[derive(Clone)]
 pub struct FhirClient {
-    http: reqwest::Client,
+    http: Arc<Mounted<reqwest::Client>>,
     base: String,
-    credentials: Credentials,
     timeout: Duration,
     clock: SharedClock,
 }
@@ -101,35 +106,14 @@ impl FhirClient {
         clock: SharedClock,
     ) -> Result<Self, FhirError> {
         let base = check_base(&target.base_url)?;
-        let credentials = credentials(config)?;
-        let builder = reqwest::Client::builder()
-            .default_headers(headers(config, target, &credentials)?)
-            .user_agent(
-                HeaderValue::try_from(&config.user_agent)
-                    .map_err(|_| FhirError::Header("User-Agent".to_owned()))?,
-            )
-            .connect_timeout(config.connect_timeout)
-            .timeout(config.request_timeout)
-            .pool_max_idle_per_host(config.pool_max_idle)
-            .pool_idle_timeout(IDLE)
-            .tcp_nodelay(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .http1_only();
-        let mut builder = tls::http_client(builder, &config.tls())?;
-        if base.starts_with("http:") {
-            // Root certificates take time to read, and a small container has none.
-            builder = builder.tls_certs_only([]);
-        }
-        let http = builder.build().map_err(|e| FhirError::Client {
-            reason: std::error::Error::source(&e).unwrap_or(&e).to_string(),
-        })?;
+        let (timeout, files) = (config.request_timeout, config.files());
+        let (config, target) = (config.clone(), target.clone());
+        let secure = base.starts_with("https:");
+        let http = Mounted::new(files, move || http_client(&config, &target, secure))?;
         Ok(Self {
-            http,
+            http: Arc::new(http),
             base,
-            credentials,
-            timeout: config.request_timeout,
+            timeout,
             clock,
         })
     }
@@ -137,8 +121,7 @@ impl FhirClient {
     /// Whether a client can be made of the settings: names the first credential, header, file or
     /// certificate that cannot be used.
     pub fn check(config: &FhirConfig) -> Result<(), FhirError> {
-        let credentials = credentials(config)?;
-        headers(config, &Target::default(), &credentials)?;
+        headers(config, &Target::default())?;
         tls::http_client(reqwest::Client::builder(), &config.tls()).map(drop)?;
         Ok(())
     }
@@ -215,10 +198,7 @@ impl FhirClient {
             headers.insert("if-none-exist", value);
         }
         trace::inject(&mut headers);
-        let mut builder = self.http.request(method, address);
-        if let Credentials::Basic { user, password } = &self.credentials {
-            builder = builder.basic_auth(user, Some(password.expose()));
-        }
+        let mut builder = self.http.get().request(method, address);
         if !request.body.is_empty() {
             let json = HeaderValue::from_static("application/fhir+json; charset=utf-8");
             headers.insert(CONTENT_TYPE, json);
@@ -282,12 +262,37 @@ fn without_credentials(url: &str) -> String {
     format!("{scheme}{separator}{}", &rest[start..])
 }
 
-/// What every request carries.
-fn headers(
+/// Reads the files that the settings name.
+fn http_client(
     config: &FhirConfig,
     target: &Target,
-    credentials: &Credentials,
-) -> Result<HeaderMap, FhirError> {
+    secure: bool,
+) -> Result<reqwest::Client, FhirError> {
+    let user_agent = HeaderValue::try_from(&config.user_agent);
+    let builder = reqwest::Client::builder()
+        .default_headers(headers(config, target)?)
+        .user_agent(user_agent.map_err(|_| FhirError::Header("User-Agent".to_owned()))?)
+        .connect_timeout(config.connect_timeout)
+        .timeout(config.request_timeout)
+        .pool_max_idle_per_host(config.pool_max_idle)
+        .pool_idle_timeout(IDLE)
+        .tcp_nodelay(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .http1_only();
+    let mut builder = tls::http_client(builder, &config.tls())?;
+    if !secure {
+        // Root certificates take time to read, and a small container has none.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(|e| FhirError::Client {
+        reason: std::error::Error::source(&e).unwrap_or(&e).to_string(),
+    })
+}
+
+/// What every request carries.
+fn headers(config: &FhirConfig, target: &Target) -> Result<HeaderMap, FhirError> {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/fhir+json"));
     if !target.tenant.is_empty() {
@@ -295,9 +300,17 @@ fn headers(
         let tenant = tenant.map_err(|_| FhirError::Header("X-FHIR-TENANT-ID".to_owned()))?;
         headers.insert("x-fhir-tenant-id", tenant);
     }
-    if let Credentials::Bearer(token) = credentials {
-        let authorization = format!("Bearer {}", token.expose()).into();
-        headers.insert(AUTHORIZATION, sensitive("Authorization", &authorization)?);
+    let authorization = match credentials(config)? {
+        Credentials::None => None,
+        Credentials::Bearer(token) => Some(format!("Bearer {}", token.expose())),
+        Credentials::Basic { user, password } => {
+            let both = STANDARD.encode(format!("{user}:{}", password.expose()));
+            Some(format!("Basic {both}"))
+        }
+    };
+    if let Some(authorization) = authorization {
+        let value = sensitive("Authorization", &authorization.into())?;
+        headers.insert(AUTHORIZATION, value);
     }
     for (name, value) in &config.headers {
         let value = sensitive(name, value)?;

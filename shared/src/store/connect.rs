@@ -2,7 +2,7 @@
 //! Java know besides.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use base64::Engine as _;
@@ -40,6 +40,8 @@ pub struct Connect {
     pub schema: String,
     /// For messages.
     pub place: Place,
+    /// See [`PostgresOptions::password_file`].
+    pub password_file: Option<PathBuf>,
 }
 
 /// Reads `postgres://user@host:port/database`, with the parameters of libpq that sqlx knows (`sslmode`,
@@ -68,7 +70,12 @@ pub fn to(url: &str, options: &PostgresOptions) -> Result<Connect, StoreError> {
     }
     let how = as_java(&parameters, how);
     let place = Place::Postgres(address(&how));
-    Ok(Connect { how, schema, place })
+    Ok(Connect {
+        how,
+        schema,
+        place,
+        password_file: options.password_file.clone(),
+    })
 }
 
 /// As PostgreSQL takes a name without quotes.
@@ -174,6 +181,7 @@ mod tests {
         PostgresOptions {
             schema: "stoker".to_owned(),
             password: None,
+            password_file: None,
             connections: 2,
         }
     }

@@ -210,6 +210,8 @@ impl StoreError {
             | Self::Unreachable { .. }
             | Self::Unserved { .. }
             | Self::Standby { .. }
+            // Whoever was let in before waits until the new password is in its file.
+            | Self::WrongPassword { .. }
             | Self::DiskFull { .. } => Retry::After(None),
             Self::Database(e) if is_conflict(e) || is_transient(e) => Retry::After(None),
             _ => Retry::Never,

@@ -5,8 +5,12 @@
 //! (`docs/adr/0002-sqlx-one-text-two-databases.md`). [`in_transaction!`](crate::in_transaction) and
 //! [`with_connection!`](crate::with_connection) run them.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use chrono::NaiveDateTime;
 use sqlx::Pool;
+use tokio_util::task::AbortOnDropHandle;
 
 pub mod columns;
 mod connect;
@@ -34,6 +38,8 @@ pub struct PostgresOptions {
     pub schema: String,
     /// The user's password, when the URL holds none.
     pub password: Option<Secret>,
+    /// The file that it was read from, if any: what is in it later is used from then on.
+    pub password_file: Option<PathBuf>,
     /// Connections of this process, at most; 2 at least.
     pub connections: u32,
 }
@@ -66,6 +72,8 @@ pub struct Store<D: sqlx::Database> {
     pub clock: SharedClock,
     /// For messages.
     pub place: Place,
+    /// Ends with the last clone.
+    following: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
 impl<D: sqlx::Database> Store<D> {
@@ -82,6 +90,7 @@ impl<D: sqlx::Database> Clone for Store<D> {
             read: self.read.clone(),
             clock: self.clock.clone(),
             place: self.place.clone(),
+            following: self.following.clone(),
         }
     }
 }

@@ -1,14 +1,18 @@
 //! A store in a schema of a PostgreSQL database.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Postgres};
+use tokio_util::task::AbortOnDropHandle;
 
 pub use super::connect::to as connect;
 use super::{Connect, Place, Store, StoreError, Versions};
 use crate::clock::{Clock, SharedClock};
+use crate::secret;
 
 type Pool = sqlx::PgPool;
 type Conn = sqlx::PgConnection;
@@ -20,6 +24,8 @@ const TABLE_EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM information_schema.tabl
      WHERE table_schema = current_schema() AND table_name = $1)";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is seen whether the password is another.
+const LOOK_AT_PASSWORD: Duration = Duration::from_secs(5);
 /// `server_version_num` of PostgreSQL 12.
 const OLDEST: i32 = 120_000;
 /// What writes finds its rows by their keys, whatever the server believes of tables that become large
@@ -53,15 +59,43 @@ pub async fn open(
     try_once(&connect.how, &connect.place).await?;
     let readers = (connections / 4).max(1);
     let writers = connections.saturating_sub(readers).max(1);
+    let how_to_write = connect.how.clone().options(BY_KEY).options([LET_GO_AFTER]);
+    let (write, read) = (
+        pool(writers, how_to_write),
+        pool(readers, connect.how.clone()),
+    );
+    let following = connect.password_file.as_ref().map(|file| {
+        let following = follow_password(file.clone(), [write.clone(), read.clone()]);
+        Arc::new(AbortOnDropHandle::new(tokio::spawn(following)))
+    });
     Ok(Store {
-        write: pool(
-            writers,
-            connect.how.clone().options(BY_KEY).options([LET_GO_AFTER]),
-        ),
-        read: pool(readers, connect.how.clone()),
+        write,
+        read,
         clock,
         place: connect.place.clone(),
+        following,
     })
+}
+
+/// Has new connections use the password that the file holds now; where it holds none, the one before. Never ends.
+async fn follow_password(file: PathBuf, pools: [Pool; 2]) {
+    let mut used = None;
+    loop {
+        tokio::time::sleep(LOOK_AT_PASSWORD).await;
+        let Ok(Some(held)) = secret::resolve("password", None, Some(&file)) else {
+            continue;
+        };
+        if used.as_ref() == Some(&held) {
+            continue;
+        }
+        for pool in &pools {
+            let how = (*pool.connect_options()).clone();
+            pool.set_connect_options(how.password(held.expose()));
+        }
+        if used.replace(held).is_some() {
+            tracing::info!(file = ?file, "the changed password is in force");
+        }
+    }
 }
 
 fn pool(connections: u32, how: PgConnectOptions) -> Pool {

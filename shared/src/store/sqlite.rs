@@ -54,6 +54,7 @@ pub async fn open(path: Option<&Path>, clock: SharedClock) -> Result<Store<Sqlit
         read,
         clock,
         place,
+        following: None,
     })
 }
 

@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use axum::Router;
+use axum::http::HeaderMap;
+use axum::routing::any;
+use stoker_shared::fhir::FhirConfig;
 use stoker_shared::grpc::{Channel, GrpcClientConfig, GrpcConfig, connect};
 use stoker_shared::tls::ServerTls;
 use tempfile::TempDir;
@@ -10,6 +14,7 @@ use tonic::Code;
 
 use super::authority::Authority;
 use super::grpc::{beat, over_tcp};
+use super::server::{client, get, serve};
 
 /// The files of a server and its clients, as they are mounted.
 struct Mounts(TempDir);
@@ -190,4 +195,59 @@ async fn tokens_change_without_a_call_refused() {
         write("client", broken);
         beat(channel.clone()).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_fhir_client_shows_its_new_certificate_and_goes_by_its_new_authority() {
+    let (old, new, mounts) = (Authority::new(), Authority::new(), Mounts::new());
+    let base = new.serve("localhost", Some(new.ca_file())).await;
+    mounts.put("ca.pem", &old.ca_file());
+    mounts.identity("client", &old, "worker");
+    let config = FhirConfig {
+        ca_file: Some(mounts.at("ca.pem")),
+        client_cert_file: Some(mounts.at("client.crt")),
+        client_key_file: Some(mounts.at("client.key")),
+        ..FhirConfig::default()
+    };
+    let client = client(&base, &config);
+    assert!(client.send(get("metadata")).await.is_err(), "not trusted");
+    mounts.put("ca.pem", &new.ca_file());
+    assert!(client.send(get("metadata")).await.is_err(), "refused");
+    mounts.identity("client", &new, "worker");
+    assert_eq!(client.send(get("metadata")).await.unwrap().status, 200);
+    std::fs::write(mounts.at("client.key"), "half").unwrap();
+    assert_eq!(client.send(get("metadata")).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_fhir_client_shows_its_new_token_or_password() {
+    let mounts = Mounts::new();
+    let secret = mounts.at("secret");
+    let bearer = FhirConfig {
+        token_file: Some(secret.clone()),
+        ..FhirConfig::default()
+    };
+    let basic = FhirConfig {
+        user: Some("me".to_owned()),
+        password_file: Some(secret.clone()),
+        ..FhirConfig::default()
+    };
+    // `printf me:one | base64`, and so on.
+    for (config, shown) in [
+        (bearer, ["Bearer one", "Bearer two"]),
+        (basic, ["Basic bWU6b25l", "Basic bWU6dHdv"]),
+    ] {
+        std::fs::write(&secret, "one\n").unwrap();
+        let base = serve(Router::new().fallback(any(show_authorization))).await;
+        let client = client(&base, &config);
+        for (content, shown) in [("one\n", shown[0]), ("two\n", shown[1]), ("", shown[1])] {
+            std::fs::write(&secret, content).unwrap();
+            let answer = client.clone().send(get("metadata")).await.unwrap();
+            assert_eq!(answer.body, shown, "{content:?}");
+        }
+    }
+}
+
+async fn show_authorization(headers: HeaderMap) -> String {
+    headers["authorization"].to_str().unwrap().to_owned()
 }

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use stoker_sandbox::Auth;
 use stoker_tests::kafka::Kafka;
+use stoker_tests::locked_user::LockedUser;
 use stoker_tests::minio::{ACCESS_KEY, Minio, SECRET_KEY};
 use stoker_tests::parts;
 use stoker_tests::ports::free_port;
@@ -13,41 +13,13 @@ use stoker_tests::stoker::Stoker;
 
 use super::{assert_fails, doctor, sandbox, text, the_one};
 
-/// A user of PostgreSQL whose password is asked for; everybody else is trusted by the tests' server.
-async fn user_with_password(database: &str) -> anyhow::Result<String> {
-    const ROLE: &str = "stoker_locked";
-    let mut connection = PgConnection::connect(database).await?;
-    let role = format!(
-        "DO $$ BEGIN CREATE ROLE {ROLE} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$; \
-         ALTER ROLE {ROLE} PASSWORD 'right'"
-    );
-    sqlx::raw_sql(AssertSqlSafe(role))
-        .execute(&mut connection)
-        .await?;
-    let file: String = sqlx::query_scalar("SHOW hba_file")
-        .fetch_one(&mut connection)
-        .await?;
-    let rules: String = sqlx::query_scalar("SELECT pg_read_file(current_setting('hba_file'))")
-        .fetch_one(&mut connection)
-        .await?;
-    if !rules.contains(ROLE) {
-        // The first rule that fits is the one that counts.
-        let rules = format!("host all {ROLE} 127.0.0.1/32 scram-sha-256\n{rules}");
-        let lines = rules.lines().filter(|line| !line.starts_with('#'));
-        let lines: Vec<String> = lines.map(|line| format!("('{line}')")).collect();
-        let copy = format!("COPY (VALUES {}) TO '{file}'", lines.join(", "));
-        connection.execute(AssertSqlSafe(copy)).await?;
-        connection.execute("SELECT pg_reload_conf()").await?;
-    }
-    connection.close().await?;
-    Ok(ROLE.to_owned())
-}
+const LOCKED: &str = "stoker_locked";
 
 #[tokio::test]
 async fn what_is_wrong_with_postgres_is_told() {
     let database = parts::fresh_database().await.unwrap();
-    let role = user_with_password(&database).await.unwrap();
-    let as_user = |password: &str| database.replace("postgres@", &format!("{role}:{password}@"));
+    LockedUser::new(LOCKED, "right").await.unwrap();
+    let as_user = |password: &str| database.replace("postgres@", &format!("{LOCKED}:{password}@"));
     let nobody = format!("postgres://x@127.0.0.1:{}/x", free_port().unwrap());
     for (ledger, detail, to_do) in [
         (

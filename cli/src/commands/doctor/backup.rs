@@ -103,6 +103,7 @@ async fn catalog(settings: CatalogSettings) -> Vec<Finding> {
         schema: settings.schema.clone(),
         // Found to be readable when the configuration was read.
         password: settings.password().ok().flatten(),
+        password_file: None,
         connections: settings.connections,
     };
     let none_yet = "none yet; the first backup makes it";

@@ -23,6 +23,7 @@ pub(super) async fn check(config: Option<Config>) -> Vec<Finding> {
         schema: runs.schema.clone(),
         // Found to be readable when the configuration was read.
         password: runs.password().ok().flatten(),
+        password_file: None,
         connections: runs.connections,
     };
     let none_yet = "none yet; the first reindexing makes it";

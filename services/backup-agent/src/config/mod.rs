@@ -237,6 +237,7 @@ impl CatalogSettings {
             postgres: PostgresOptions {
                 schema: self.schema.clone(),
                 password: self.password()?,
+                password_file: self.password_file.clone(),
                 connections: self.connections,
             },
             lease: self.lease,

@@ -106,6 +106,7 @@ async fn open(
         postgres: PostgresOptions {
             schema: schema.to_owned(),
             password: None,
+            password_file: None,
             connections: 4,
         },
         lease: LEASE,

@@ -167,6 +167,7 @@ async fn open(url: &StoreUrl, clock: Arc<dyn Clock>) -> Arc<dyn Catalog> {
         postgres: PostgresOptions {
             schema: "unused".to_owned(),
             password: None,
+            password_file: None,
             connections: 2,
         },
         lease: Duration::from_mins(1),

@@ -5,6 +5,7 @@
 //! it dies after, all of it did. Each write says below what its caller does next in both cases.
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub struct LedgerOptions {
     pub schema: String,
     /// PostgreSQL: the user's password, when the URL holds none.
     pub password: Option<Secret>,
+    /// PostgreSQL: the file that it was read from; what is in it later is used from then on.
+    pub password_file: Option<PathBuf>,
     /// PostgreSQL: connections of this process, at most; 2 at least.
     pub connections: u32,
     /// How long a lease of a unit, and of a source being scanned, lasts unless renewed.
@@ -60,6 +63,7 @@ impl Default for LedgerOptions {
         Self {
             schema: "fhirbucket".to_owned(),
             password: None,
+            password_file: None,
             connections: 16,
             lease: Duration::from_mins(1),
             unit_bytes: 64 << 20,
@@ -72,6 +76,7 @@ impl LedgerOptions {
         PostgresOptions {
             schema: self.schema.clone(),
             password: self.password.clone(),
+            password_file: self.password_file.clone(),
             connections: self.connections,
         }
     }

@@ -174,6 +174,7 @@ async fn what_a_hanging_process_has_locked_is_free_again() {
     let options = PostgresOptions {
         schema: "fhirbucket".to_owned(),
         password: None,
+        password_file: None,
         connections: 2,
     };
     let connect = store::postgres::connect(&database.url, &options).unwrap();

@@ -139,6 +139,7 @@ impl Jobs {
         let options = PostgresOptions {
             schema: settings.schema.clone(),
             password: settings.password()?,
+            password_file: None,
             connections: 1,
         };
         let connect = postgres::connect(url.expose(), &options);

@@ -105,6 +105,7 @@ pub(crate) async fn open(
         postgres: PostgresOptions {
             schema: schema.to_owned(),
             password: None,
+            password_file: None,
             connections: 4,
         },
         lease: LEASE,

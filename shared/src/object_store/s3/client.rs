@@ -1,8 +1,9 @@
-//! The S3 client, made of the settings at its first use.
+//! The S3 client, made of the settings at its first use, and anew when a file that they name changes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -15,6 +16,7 @@ use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
 
 use super::config::{S3Config, S3ConfigError};
 use super::tokens::Tokens;
+use crate::mounted::Mounted;
 
 /// For services that care for no region, and what AWS itself takes for "none given".
 const DEFAULT_REGION: &str = "us-east-1";
@@ -36,8 +38,23 @@ pub(super) struct Made {
     pub(super) tokens: Option<Tokens>,
 }
 
-/// Makes a client. Reads files, and where no keys are given asks the places where AWS's tools find them.
-pub(super) async fn make(config: &S3Config) -> Result<Made, S3ConfigError> {
+/// What makes clients of the settings. Where they give no keys, it asks the places where AWS's tools find them.
+pub(super) async fn make(config: &S3Config) -> Result<Mounted<Arc<Made>>, S3ConfigError> {
+    let resolved = config.resolved()?;
+    let found = if resolved.api_key()?.is_some() || resolved.keys()?.is_some() {
+        None
+    } else {
+        let loader = aws_config::defaults(BehaviorVersion::latest());
+        Some(loader.http_client(http(&resolved)?).load().await)
+    };
+    let config = config.clone();
+    Mounted::new(config.files(), move || {
+        client(&config, found.as_ref()).map(Arc::new)
+    })
+}
+
+/// Reads the files that the settings name.
+fn client(config: &S3Config, found: Option<&SdkConfig>) -> Result<Made, S3ConfigError> {
     let config = config.resolved()?;
     let http = http(&config)?;
     let tokens = Tokens::of(&config)?;
@@ -49,10 +66,7 @@ pub(super) async fn make(config: &S3Config) -> Result<Made, S3ConfigError> {
         let keys = Credentials::new(access, secret.expose(), None, None, "stoker");
         builder = builder.credentials_provider(keys);
     } else {
-        let found = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http.clone())
-            .load()
-            .await;
+        let found = found.ok_or(S3ConfigError::KeysGone)?;
         builder.set_credentials_provider(found.credentials_provider());
         region = region.or_else(|| found.region().map(ToString::to_string));
     }

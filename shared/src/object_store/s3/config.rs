@@ -102,6 +102,11 @@ pub enum S3ConfigError {
     /// Half of a pair of keys.
     #[error("access_key and secret_key (or secret_key_file) go together; give both or none")]
     HalfKeys,
+    /// A file that held the keys holds none any more.
+    #[error(
+        "the keys are gone from the settings; to have them found as AWS's tools find them, restart the service"
+    )]
+    KeysGone,
     /// Two ways of saying who we are.
     #[error("iam_api_key and access_key are both given; keep one of them")]
     TwoWays,
@@ -119,6 +124,17 @@ pub enum S3ConfigError {
 }
 
 impl S3Config {
+    /// The files that are named.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let named = [
+            &self.properties_file,
+            &self.secret_key_file,
+            &self.iam_api_key_file,
+            &self.ca_file,
+        ];
+        named.into_iter().flatten().cloned().collect()
+    }
+
     /// With the values of `properties_file` laid over, which is then none.
     pub fn resolved(&self) -> Result<Self, S3ConfigError> {
         let Some(file) = &self.properties_file else {

@@ -22,6 +22,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::{ByteStream, Listed, ObjectMeta, ObjectStore, StoreError};
+use crate::mounted::Mounted;
 use crate::retry::Backoff;
 use client::Made;
 
@@ -42,7 +43,7 @@ const CHUNK: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub(super) struct Service {
     config: Arc<S3Config>,
-    made: Arc<OnceCell<Made>>,
+    made: Arc<OnceCell<Mounted<Arc<Made>>>>,
 }
 
 impl Service {
@@ -53,9 +54,12 @@ impl Service {
         }
     }
 
-    async fn made(&self) -> Result<&Made, StoreError> {
+    async fn made(&self) -> Result<Arc<Made>, StoreError> {
         let made = self.made.get_or_try_init(|| client::make(&self.config));
-        made.await.map_err(|e| StoreError::Settings(e.to_string()))
+        let made = made
+            .await
+            .map_err(|e| StoreError::Settings(e.to_string()))?;
+        Ok(made.get())
     }
 }
 
@@ -92,13 +96,13 @@ impl Bucket {
         let made = self.service.made().await?;
         let told = |e: &SdkError<E, HttpResponse>| error::told(what.to_owned(), e);
         let Some(tokens) = &made.tokens else {
-            return request(made).await.map_err(|e| told(&e));
+            return request(&made).await.map_err(|e| told(&e));
         };
         let token = tokens.ensure(what, None).await?;
-        match request(made).await {
+        match request(&made).await {
             Err(e) if error::is_refusal(&e) => {
                 tokens.ensure(what, Some(&token)).await?;
-                request(made).await.map_err(|e| told(&e))
+                request(&made).await.map_err(|e| told(&e))
             }
             answer => answer.map_err(|e| told(&e)),
         }
