@@ -15,7 +15,7 @@ use stoker_shared::with_connection;
 
 use super::{
     BEGIN, BEGIN_BULK, BEGIN_LOSABLE, BULK, Conn, Db, FOLD_SUMS, JAVA, JOB_SUMS, KEEP_STATEMENTS,
-    TABLES, rows, versions,
+    QUICK_LEASES, TABLES, rows, versions,
 };
 use crate::ledger::error::LedgerError;
 use crate::ledger::{
@@ -40,6 +40,7 @@ mod migrate;
 mod objects;
 mod opening;
 mod outcomes;
+mod paths;
 mod pick;
 mod plan;
 mod progress;
