@@ -184,8 +184,9 @@ pub(crate) fn wave(name: &str, file_type: FileType) -> u32 {
             _ => WAVE_OF_JSON,
         };
     }
-    let mut words = name.split(|c: char| !c.is_alphabetic());
+    let words = name.split(|c: char| !c.is_alphabetic());
     words
+        .filter(|word| !word.is_empty())
         .find_map(wave_of_type)
         .unwrap_or(WAVE_OF_UNKNOWN_NDJSON)
 }

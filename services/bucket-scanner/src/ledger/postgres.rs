@@ -29,6 +29,7 @@ const KEEP_STATEMENTS: bool = true;
 const TABLES: &str = include_str!("../../migrations/postgres/0001_ledger.sql");
 const BULK: &str = include_str!("../../migrations/postgres/0006_bulk.sql");
 const JOB_SUMS: &str = include_str!("../../migrations/postgres/0008_job_sums.sql");
+const QUICK_LEASES: &str = include_str!("../../migrations/postgres/0009_quick_leases.sql");
 /// Of a job with many kept differences makes few; what others add meanwhile stays as it is.
 const FOLD_SUMS: Option<&str> = Some(
     "WITH gone AS (DELETE FROM job_sums WHERE job_id IN \

@@ -25,6 +25,8 @@ const KEEP_STATEMENTS: bool = false;
 const TABLES: &str = include_str!("../../migrations/sqlite/0001_ledger.sql");
 const BULK: &str = include_str!("../../migrations/sqlite/0006_bulk.sql");
 const JOB_SUMS: &str = include_str!("../../migrations/sqlite/0008_job_sums.sql");
+/// There is nothing of the kind to change.
+const QUICK_LEASES: &str = "";
 /// They are counted, not kept.
 const FOLD_SUMS: Option<&str> = None;
 // Its one writer at a time sees what those before it wrote.

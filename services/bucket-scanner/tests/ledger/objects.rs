@@ -143,14 +143,15 @@ pub(crate) async fn a_full_page_is_registered(world: World) {
     let objects: Vec<_> = (0..Page::MAX_OBJECTS)
         .map(|n| object(&key(n), 10))
         .collect();
+    let all = objects.len() as u64;
     let job = world.start(&start()).await;
     let registered = world.scan(&objects).await;
     assert_eq!(
         registered,
         Registered {
-            new: 1000,
+            new: all,
             changed: 0,
-            planned: 1000,
+            planned: all,
             ..Registered::default()
         }
     );
@@ -166,12 +167,12 @@ pub(crate) async fn a_full_page_is_registered(world: World) {
         world.scan(&changed).await,
         Registered {
             new: 0,
-            changed: 1000,
-            planned: 1000,
+            changed: all,
+            planned: all,
             ..Registered::default()
         }
     );
-    assert_eq!(world.run(job).await.bytes, 11_000);
+    assert_eq!(world.run(job).await.bytes, 11 * all);
 }
 
 pub(crate) async fn a_source_has_one_scanner_at_a_time(world: World) {

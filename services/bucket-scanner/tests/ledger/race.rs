@@ -178,7 +178,7 @@ const NEVER: [(&str, &str); 7] = [
              OR SUM(n * created) <> 0 OR SUM(n * updated) <> 0 OR SUM(n * rejected) <> 0 \
              OR SUM(n * in_doubt) <> 0) AS differing",
     ),
-    // PostgreSQL does not check these by itself: `migrations/postgres/0006_bulk.sql`.
+    // PostgreSQL does not check these by itself: `docs/adr/0007-references-not-checked.md`.
     (
         "rows that refer to none",
         "SELECT CAST((SELECT COUNT(*) FROM resource_bundles b WHERE \
@@ -192,6 +192,10 @@ const NEVER: [(&str, &str); 7] = [
              NOT EXISTS (SELECT 1 FROM jobs j WHERE j.job_id = u.job_id) OR NOT EXISTS \
              (SELECT 1 FROM resource_bundle_loads l \
                WHERE l.resource_bundle_load_id = u.resource_bundle_load_id)) \
+           + (SELECT COUNT(*) FROM (SELECT loader_instance_id FROM resource_bundle_loads \
+               UNION ALL SELECT loader_instance_id FROM load_units) AS w \
+             WHERE w.loader_instance_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM loader_instances i \
+               WHERE i.loader_instance_id = w.loader_instance_id)) \
            + (SELECT COUNT(*) FROM logical_resources r WHERE NOT EXISTS \
              (SELECT 1 FROM resource_types t WHERE t.resource_type_id = r.resource_type_id) \
              OR NOT EXISTS (SELECT 1 FROM resource_bundle_loads l \

@@ -10,7 +10,7 @@ use stoker_shared::object_store::LOCAL_BUCKET;
 use stoker_shared::store::rows::{Column, ints, texts};
 
 use super::objects::{self, Place};
-use super::{Conn, KEEP_STATEMENTS, LedgerError, Page, adopt, plan, rows};
+use super::{Conn, KEEP_STATEMENTS, LedgerError, Page, adopt, paths, plan, rows};
 use crate::ledger::FoundObject;
 use crate::ledger::adopt::may_be_same;
 use crate::ledger::text::{Spelled, int, split_key, to_micros};
@@ -64,7 +64,7 @@ pub(super) async fn page(
     let (Some(history), Some(job_id)) = (history, first) else {
         return Ok(Claimed::default());
     };
-    let paths = objects::path_ids(conn, &page.objects).await?;
+    let paths = paths::path_ids(conn, &page.objects).await?;
     let found = objects::by_place(&page.objects, &paths)?;
     let places = found.keys().map(|(path, name)| (*path, *path, *name));
     let exact = candidates(conn, history.0, source_id, places.collect()).await?;

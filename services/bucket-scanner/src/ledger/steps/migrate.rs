@@ -3,7 +3,9 @@
 use chrono::NaiveDateTime;
 use stoker_shared::store::Versions;
 
-use super::{BULK, Conn, JAVA, JOB_SUMS, LedgerError, Place, TABLES, adopt, versions};
+use super::{
+    BULK, Conn, JAVA, JOB_SUMS, LedgerError, Place, QUICK_LEASES, TABLES, adopt, versions,
+};
 
 const RESOURCE_TYPES: &str = include_str!("../../../migrations/common/0002_resource_types.sql");
 const LISTED: &str = include_str!("../../../migrations/common/0003_listed.sql");
@@ -23,6 +25,7 @@ const VERSIONS: Versions = Versions {
         BULK,
         JOB_SUMS_COUNTED,
         JOB_SUMS,
+        QUICK_LEASES,
     ],
 };
 

@@ -15,7 +15,7 @@ use stoker_shared::with_connection;
 
 use super::{
     BEGIN, BEGIN_BULK, BEGIN_LEASE, BEGIN_LOSABLE, BULK, Conn, Db, FOLD_SUMS, JAVA, JOB_SUMS,
-    KEEP_STATEMENTS, LOCK_LEASES, LOCK_PLACES, TABLES, rows, versions,
+    KEEP_STATEMENTS, LOCK_LEASES, LOCK_PLACES, QUICK_LEASES, TABLES, rows, versions,
 };
 use crate::ledger::error::LedgerError;
 use crate::ledger::{
@@ -41,6 +41,7 @@ mod migrate;
 mod objects;
 mod opening;
 mod outcomes;
+mod paths;
 mod pick;
 mod places;
 mod plan;

@@ -7,6 +7,7 @@ use sqlx::FromRow;
 use stoker_proto::common::v1::Compression;
 use stoker_shared::store::rows::{Column, ints, texts};
 
+use super::paths::{Path, known_paths, path_ids};
 use super::{Conn, KEEP_STATEMENTS, LedgerError, Page, Registered, damaged, rows};
 use crate::ledger::cut::can_be_cut;
 use crate::ledger::text::{Spelled, all_or_has, int, nat32, split_key, to_micros};
@@ -25,6 +26,9 @@ pub(super) struct Known {
     pub(super) version: i64,
     /// A load of this version or a later one is a load of the present content.
     pub(super) content_version: i64,
+    /// Added just now: nobody has a load of it.
+    #[sqlx(skip)]
+    pub(super) is_new: bool,
 }
 
 /// The columns of [`Known`].
@@ -149,65 +153,6 @@ fn news(object: &FoundObject, version: i64) -> ObjectNews {
     }
 }
 
-/// A bucket and a path in it.
-pub(super) type Path<'o> = (&'o str, &'o str);
-
-/// Ids of the paths of some objects; unknown paths are added.
-pub(super) async fn path_ids<'o>(
-    conn: &mut Conn,
-    objects: &'o [FoundObject],
-) -> Result<HashMap<Path<'o>, i64>, LedgerError> {
-    let wanted: BTreeSet<Path<'o>> = objects
-        .iter()
-        .map(|o| (o.bucket_name.as_str(), split_key(&o.key).0))
-        .collect();
-    let mut known = known_paths(conn, &wanted).await?;
-    if known.len() < wanted.len() {
-        // Sorted, so that scanners that add the same paths never wait for each other in a circle.
-        let mut add = rows("bucket, path", &path_columns(&wanted));
-        add.push(
-            "INSERT INTO bucket_paths (bucket_name, bucket_path) \
-             SELECT r.bucket, r.path FROM r WHERE TRUE ORDER BY r.bucket, r.path \
-             ON CONFLICT DO NOTHING",
-        );
-        let add = add.build().persistent(KEEP_STATEMENTS);
-        add.execute(&mut *conn).await?;
-        known = known_paths(conn, &wanted).await?;
-    }
-    Ok(known)
-}
-
-fn path_columns<'o>(paths: &BTreeSet<Path<'o>>) -> [Column<'o>; 2] {
-    [
-        texts(paths.iter().map(|(bucket, _)| *bucket)),
-        texts(paths.iter().map(|(_, path)| *path)),
-    ]
-}
-
-async fn known_paths<'o>(
-    conn: &mut Conn,
-    wanted: &BTreeSet<Path<'o>>,
-) -> Result<HashMap<Path<'o>, i64>, LedgerError> {
-    let mut find = rows("bucket, path", &path_columns(wanted));
-    find.push(
-        "SELECT p.bucket_path_id, p.bucket_name, p.bucket_path FROM r JOIN bucket_paths p \
-         ON p.bucket_name = r.bucket AND p.bucket_path = r.path",
-    );
-    let found: Vec<(i64, String, String)> = find
-        .build_query_as()
-        .persistent(false)
-        .fetch_all(conn)
-        .await?;
-    let ids: HashMap<Path<'_>, i64> = found
-        .iter()
-        .map(|(id, bucket, path)| ((bucket.as_str(), path.as_str()), *id))
-        .collect();
-    let known = wanted
-        .iter()
-        .filter_map(|path| Some((*path, *ids.get(path)?)));
-    Ok(known.collect())
-}
-
 /// An object listed twice counts once, as last listed.
 pub(super) fn by_place<'o>(
     objects: &'o [FoundObject],
@@ -305,9 +250,40 @@ async fn insert(
            r.modified, 1, ",
     );
     add.push_bind(source_id).push(", ").push_bind(now);
-    add.push(concat!(" FROM r RETURNING ", known_columns!()));
-    let added = add.build_query_as().persistent(KEEP_STATEMENTS);
-    Ok(added.fetch_all(conn).await?)
+    add.push(" FROM r RETURNING resource_bundle_id, bucket_path_id, object_name");
+    let added: Vec<(i64, i64, String)> = add
+        .build_query_as()
+        .persistent(KEEP_STATEMENTS)
+        .fetch_all(conn)
+        .await?;
+    let places = added.iter();
+    let ids: HashMap<Place<'_>, i64> = places
+        .map(|(id, path, name)| ((*path, name.as_str()), *id))
+        .collect();
+    let known = objects.iter().filter_map(|(place, object)| {
+        let id = ids.get(place)?;
+        Some(first_version(*id, *place, object))
+    });
+    known.collect()
+}
+
+fn first_version(
+    resource_bundle_id: i64,
+    (bucket_path_id, name): Place<'_>,
+    object: &FoundObject,
+) -> Result<Known, LedgerError> {
+    Ok(Known {
+        resource_bundle_id,
+        bucket_path_id,
+        object_name: name.to_owned(),
+        object_size: int(object.size),
+        file_type: object.file_type.spell()?.to_owned(),
+        compression: object.compression.spell()?.to_owned(),
+        several_frames: object.several_frames,
+        version: 1,
+        content_version: 1,
+        is_new: true,
+    })
 }
 
 /// Size, frames, etag and time of objects, as a listing shows them.

@@ -16,7 +16,7 @@ use crate::ledger::text::{Spelled, all_or_has, clean, int, nat};
 use crate::ledger::{FoundObject, Issue, LedgerOptions};
 
 /// Units of one statement: 6 values each, of the 32 766 that SQLite takes.
-const UNITS_AT_ONCE: usize = 1000;
+const UNITS_AT_ONCE: usize = 5000;
 
 /// What planning goes by.
 #[derive(Debug, Clone, Copy)]
@@ -180,10 +180,12 @@ async fn latest_loads(
     job_id: i64,
     objects: &[Known],
 ) -> Result<HashMap<i64, LoadRow>, LedgerError> {
-    if objects.is_empty() {
+    let older = objects.iter().filter(|o| !o.is_new);
+    let ids: Vec<i64> = older.map(|o| o.resource_bundle_id).collect();
+    if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let ids = ints(objects.iter().map(|o| o.resource_bundle_id));
+    let ids = Column::Ints(ids);
     let mut find = rows("id", &[ids]);
     find.push(
         "SELECT l.resource_bundle_load_id, l.resource_bundle_id, l.version, l.run \

@@ -1,6 +1,8 @@
 //! How far jobs are. SQLite counts at every look; PostgreSQL keeps the sums by triggers, in the transaction of
 //! whatever changes them (`migrations/postgres/0008_job_sums.sql`).
 
+use std::collections::HashMap;
+
 use chrono::NaiveDateTime;
 use sqlx::FromRow;
 use stoker_proto::ledger::v1::{JobProgress, TypeCount};
@@ -145,47 +147,68 @@ async fn issues(conn: &mut Conn, job_id: i64) -> Result<IssueSums, LedgerError> 
     Ok(sums.bind(job_id).fetch_one(conn).await?)
 }
 
+/// Units of a job, a state and a wave.
+#[derive(Debug, FromRow)]
+struct Counted {
+    job_id: i64,
+    state: String,
+    wave: i64,
+    units: i64,
+    /// Those that do not wait out a pause.
+    due: i64,
+    /// Of the job: it is at work; its units are leased in no order; its source was listed to the end.
+    running: bool,
+    unordered: bool,
+    listed: bool,
+}
+
+/// Each unit is looked at once: while a statement runs, what others delete stays in their way.
 pub(super) async fn unit_counts(
     conn: &mut Conn,
     now: NaiveDateTime,
 ) -> Result<UnitCounts, LedgerError> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT state, COUNT(*) FROM load_units WHERE state IN ('leased', 'parked') OR (state = 'open' \
-           AND job_id IN (SELECT job_id FROM jobs WHERE state IN ('scanning', 'loading'))) GROUP BY state",
+    let counted: Vec<Counted> = sqlx::query_as(
+        "SELECT c.job_id, c.state, c.wave, c.units, c.due, j.unordered, \
+           j.state IN ('scanning', 'loading') AS running, \
+           (j.state = 'loading' OR j.listed_run = j.run) AS listed \
+         FROM (SELECT job_id, state, wave, COUNT(*) AS units, \
+             COUNT(CASE WHEN not_before <= $1 THEN 1 END) AS due FROM load_units \
+           WHERE state IN ('open', 'leased', 'parked') GROUP BY job_id, state, wave) AS c \
+         JOIN jobs j ON j.job_id = c.job_id",
     )
-    .fetch_all(&mut *conn)
+    .bind(now)
+    .fetch_all(conn)
     .await?;
     let of = |state: &str| {
-        let row = rows.iter().find(|(found, _)| found == state);
-        row.map_or(0, |(_, count)| nat(*count))
+        let found = counted.iter().filter(|c| c.state == state);
+        nat(found.map(|c| c.units).sum())
     };
-    let open = of("open");
     Ok(UnitCounts {
-        open,
-        claimable: if open > 0 {
-            claimable(conn, now).await?
-        } else {
-            0
-        },
+        // Those of jobs that were cancelled stay as they are.
+        open: nat(counted
+            .iter()
+            .filter(|c| c.state == "open" && c.running)
+            .map(|c| c.units)
+            .sum()),
+        claimable: claimable(&counted),
         leased: of("leased"),
         parked: of("parked"),
     })
 }
 
 /// Units that [`pick`](super::pick::pick) would choose from, were it asked by a worker that can read all sources.
-async fn claimable(conn: &mut Conn, now: NaiveDateTime) -> Result<u64, LedgerError> {
-    let count = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM ( \
-           SELECT j.job_id, j.unordered, (j.state = 'loading' OR j.listed_run = j.run) AS listed, \
-             (SELECT MIN(u.wave) FROM load_units u \
-               WHERE u.job_id = j.job_id AND u.state = 'open') AS first_open, \
-             (SELECT MIN(u.wave) FROM load_units u \
-               WHERE u.job_id = j.job_id AND u.state = 'leased') AS first_leased \
-           FROM jobs j WHERE j.state IN ('scanning', 'loading')) AS f \
-         JOIN load_units u ON u.job_id = f.job_id \
-         WHERE u.state = 'open' AND u.not_before <= $1 AND (f.unordered OR \
-           (u.wave = f.first_open AND (f.first_leased IS NULL OR f.first_leased >= u.wave) \
-             AND (u.wave = 0 OR f.listed)))",
-    );
-    Ok(nat(count.bind(now).fetch_one(conn).await?))
+fn claimable(counted: &[Counted]) -> u64 {
+    let at_work = |c: &&Counted| c.running && c.state != "parked";
+    let mut first: HashMap<i64, i64> = HashMap::new();
+    for c in counted.iter().filter(at_work) {
+        let wave = first.entry(c.job_id).or_insert(c.wave);
+        *wave = c.wave.min(*wave);
+    }
+    let comes_first =
+        |c: &&Counted| first.get(&c.job_id) == Some(&c.wave) && (c.wave == 0 || c.listed);
+    let open = counted.iter().filter(at_work).filter(|c| c.state == "open");
+    nat(open
+        .filter(|c| c.unordered || comes_first(c))
+        .map(|c| c.due)
+        .sum())
 }

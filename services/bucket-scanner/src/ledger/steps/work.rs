@@ -168,12 +168,12 @@ async fn leasable_jobs(conn: &mut Conn, worker_id: i64) -> Result<Vec<LeasableJo
     let jobs = sqlx::query_as(
         "SELECT j.job_id, s.uri, s.reach, j.base_url, j.tenant, j.interaction, \
            j.unordered, (j.state = 'loading' OR j.listed_run = j.run) AS listed, \
-           (SELECT MIN(u.wave) FROM load_units u \
-             WHERE u.job_id = j.job_id AND u.state = 'open') AS first_open, \
-           (SELECT MIN(u.wave) FROM load_units u \
-             WHERE u.job_id = j.job_id AND u.state = 'leased') AS first_leased, \
-           (SELECT MIN(u.lease_expiry) FROM load_units u \
-             WHERE u.job_id = j.job_id AND u.state = 'leased') AS first_expiry, \
+           (SELECT u.wave FROM load_units u WHERE u.job_id = j.job_id AND u.state = 'open' \
+             ORDER BY u.wave LIMIT 1) AS first_open, \
+           (SELECT u.wave FROM load_units u WHERE u.job_id = j.job_id AND u.state = 'leased' \
+             ORDER BY u.wave LIMIT 1) AS first_leased, \
+           (SELECT u.lease_expiry FROM load_units u WHERE u.job_id = j.job_id AND u.state = 'leased' \
+             ORDER BY u.lease_expiry LIMIT 1) AS first_expiry, \
            EXISTS (SELECT 1 FROM loader_instances \
              WHERE loader_instance_id = $2) AS worker_is_known \
          FROM jobs j JOIN sources s ON s.source_id = j.source_id \
