@@ -19,6 +19,11 @@ impl Figures {
         self.0.insert(name, (value * per_unit).round() / per_unit);
     }
 
+    /// A figure that was added; NaN when it was not.
+    pub fn get(&self, name: &str) -> f64 {
+        self.0.get(name).copied().unwrap_or(f64::NAN)
+    }
+
     /// Prints the table.
     #[expect(clippy::print_stdout, reason = "the benchmark's result")]
     pub fn print(&self) {

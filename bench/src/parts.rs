@@ -71,6 +71,24 @@ pub fn measure(
     Ok(())
 }
 
+/// Resources a second if a load took no more than its steps, and what the bare client and the sink take for the
+/// wire, with all cores busy all the time.
+pub fn add_limits(figures: &mut Figures) -> anyhow::Result<()> {
+    let cores = count(std::thread::available_parallelism()?.get());
+    let wire = cores * 1e9 / figures.get("bare_hyper_resources_per_s");
+    let steps = ["read", "split", "check", "body", "answer"];
+    let ns = |step: &str| figures.get(&format!("{step}_ns_per_resource"));
+    let plain = wire + steps.map(ns).iter().sum::<f64>();
+    let zst = plain - ns("read") + ns("decode_zst");
+    let gz = plain - ns("read") + ns("decode_gz");
+    figures.add("steps_limit_plain_resources_per_s", cores * 1e9 / plain);
+    figures.add("steps_limit_zst_resources_per_s", cores * 1e9 / zst);
+    figures.add("steps_limit_gz_resources_per_s", cores * 1e9 / gz);
+    let of_limit = figures.get("plain_resources_per_s") * plain / (cores * 1e9);
+    figures.add("plain_pct_of_steps_limit", 100.0 * of_limit);
+    Ok(())
+}
+
 /// Seconds that something takes, in the middle of several runs.
 fn time<T>(runs: usize, mut step: impl FnMut() -> T) -> f64 {
     let run = |_| {

@@ -70,6 +70,7 @@ fn rates(args: &Args, folder: &Path, base: &str, figures: &mut Figures) -> anyho
     }
     add_rates(&loads, &bares, resources, figures)?;
     parts::measure([&plain, &gz, &zst], args.runs, figures)?;
+    parts::add_limits(figures)?;
     for file in [plain, gz, zst] {
         std::fs::remove_file(file)?;
     }

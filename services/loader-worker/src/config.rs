@@ -29,7 +29,8 @@ pub struct LoadSettings {
     /// Resources to a batch Bundle: `auto` (what the server does best with) or a number; 1 sends each
     /// resource by itself.
     pub batch: Choice,
-    /// Bytes of resources to a batch Bundle, about; a larger resource goes by itself.
+    /// Bytes of resources to a batch Bundle, about; a larger resource goes by itself. By itself a Bundle stays below
+    /// the 1 MiB that nginx and other proxies take unless they are told otherwise.
     pub batch_bytes: usize,
     /// Requests to a FHIR server at a time: `auto` (what the server does best with) or a number.
     pub concurrency: Choice,
@@ -68,7 +69,7 @@ impl Default for LoadSettings {
     fn default() -> Self {
         Self {
             batch: Choice::Auto,
-            batch_bytes: 4 << 20,
+            batch_bytes: 900 << 10,
             concurrency: Choice::Auto,
             bundle_cost_factor: 0.0,
             max_bundle_entries: None,
@@ -113,10 +114,9 @@ impl LoadSettings {
     }
 
     /// Requests of one unit that may be sent and not yet committed, at most: enough that the wire is
-    /// busy while a commit runs.
+    /// busy while half of them are gathered for a commit.
     pub(crate) fn window(&self) -> usize {
-        let concurrency = self.concurrency();
-        concurrency + concurrency.div_ceil(2)
+        2 * self.concurrency()
     }
 
     pub(crate) fn patience(&self) -> Patience {

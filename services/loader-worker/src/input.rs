@@ -27,7 +27,7 @@ pub struct Place {
 }
 
 /// The id of a resource, as a part of the text it was read from where that is possible.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FhirId(Bytes);
 
 impl FhirId {
@@ -39,10 +39,9 @@ impl FhirId {
         })
     }
 
-    /// The same id as it lies elsewhere.
-    pub(crate) fn moved_to(&self, there: Bytes) -> Self {
-        debug_assert_eq!(self.0, there);
-        Self(there)
+    /// An id that lies in a text of ours.
+    pub(crate) fn part_of(text: Bytes) -> Self {
+        Self(text)
     }
 }
 

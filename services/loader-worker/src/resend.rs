@@ -70,7 +70,7 @@ impl Resender {
             max_document_bytes: usize::MAX,
             whole: false,
             in_flight: None,
-            texts: Texts::default(),
+            texts: Texts::new(self.settings.batch_bytes),
         };
         let stored = futures::stream::iter([Ok(text)]).boxed();
         let mut pieces = read::start(reading, stored, Arc::default());

@@ -169,7 +169,7 @@ impl Worker {
         );
         let running = Running {
             memory: Memory::new(self.settings.memory_bytes),
-            texts: Texts::default(),
+            texts: Texts::new(self.settings.batch_bytes),
             worker: self,
             worker_id,
             leases,

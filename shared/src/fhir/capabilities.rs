@@ -89,7 +89,7 @@ impl FhirClient {
             prefer_minimal: false,
             if_none_exist: None,
         };
-        let url = self.url("metadata");
+        let url = String::from(self.url("metadata")?);
         let response = match tokio::time::timeout(wait, self.send(request)).await {
             Err(_) | Ok(Err(FhirError::Timeout { .. })) => {
                 return Err(CapabilityError::NoAnswer { url, wait });

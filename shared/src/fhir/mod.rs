@@ -94,6 +94,8 @@ enum Credentials {
 pub struct FhirClient {
     http: Arc<Mounted<reqwest::Client>>,
     base: String,
+    /// The same, read: most requests go to it as it is.
+    base_url: reqwest::Url,
     timeout: Duration,
     clock: SharedClock,
 }
@@ -112,6 +114,7 @@ impl FhirClient {
         let http = Mounted::new(files, move || http_client(&config, &target, secure))?;
         Ok(Self {
             http: Arc::new(http),
+            base_url: read_url(base.clone())?,
             base,
             timeout,
             clock,
@@ -143,12 +146,13 @@ impl FhirClient {
         request: FhirRequest<'_>,
     ) -> Result<(FhirResponse, Option<DateTime<Utc>>), FhirError> {
         let started = Instant::now();
-        let url = self.url(request.path);
-        let failed = |e: reqwest::Error| FhirError::from_reqwest(&e, &url, self.timeout);
-        let mut response = self.build(request, &url)?.send().await.map_err(failed)?;
+        let url = self.url(request.path)?;
+        let failed = |e: reqwest::Error| FhirError::from_reqwest(&e, url.as_str(), self.timeout);
+        let sent = self.build(request, url.clone())?.send();
+        let mut response = sent.await.map_err(failed)?;
         let announced = response.content_length().unwrap_or(0);
         let too_large = || FhirError::TooLarge {
-            url: url.clone(),
+            url: url.to_string(),
             limit: MAX_ANSWER,
         };
         if announced > MAX_ANSWER as u64 {
@@ -177,17 +181,13 @@ impl FhirClient {
     fn build(
         &self,
         request: FhirRequest<'_>,
-        url: &str,
+        url: reqwest::Url,
     ) -> Result<reqwest::RequestBuilder, FhirError> {
         let method = match request.method {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
             Method::Put => reqwest::Method::PUT,
         };
-        let address = reqwest::Url::parse(url).map_err(|e| FhirError::BadUrl {
-            url: url.to_owned(),
-            reason: e.to_string(),
-        })?;
         let mut headers = HeaderMap::new();
         if request.prefer_minimal {
             headers.insert("prefer", HeaderValue::from_static("return=minimal"));
@@ -198,7 +198,7 @@ impl FhirClient {
             headers.insert("if-none-exist", value);
         }
         trace::inject(&mut headers);
-        let mut builder = self.http.get().request(method, address);
+        let mut builder = self.http.get().request(method, url);
         if !request.body.is_empty() {
             let json = HeaderValue::from_static("application/fhir+json; charset=utf-8");
             headers.insert(CONTENT_TYPE, json);
@@ -207,10 +207,10 @@ impl FhirClient {
         Ok(builder.headers(headers))
     }
 
-    fn url(&self, path: &str) -> String {
+    fn url(&self, path: &str) -> Result<reqwest::Url, FhirError> {
         match path.trim_start_matches('/') {
-            "" => self.base.clone(),
-            path => format!("{}/{path}", self.base),
+            "" => Ok(self.base_url.clone()),
+            path => read_url(format!("{}/{path}", self.base)),
         }
     }
 
@@ -231,6 +231,13 @@ impl fmt::Debug for FhirClient {
             .field("base", &self.base)
             .finish_non_exhaustive()
     }
+}
+
+fn read_url(url: String) -> Result<reqwest::Url, FhirError> {
+    reqwest::Url::parse(&url).map_err(|e| FhirError::BadUrl {
+        url,
+        reason: e.to_string(),
+    })
 }
 
 /// The base URL without slashes at its end.

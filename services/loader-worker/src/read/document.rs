@@ -74,18 +74,18 @@ impl Documents {
     }
 
     /// Reads one text; `place.bytes` are the bytes of `json`, without white space around them.
-    pub(super) fn read(&mut self, json: &Bytes, place: Place) -> Document {
-        match header::parse(json) {
-            Ok(head) if head.resource_type == "Bundle" => match parse_bundle(json) {
-                Ok(bundle) => self.bundle(&bundle, json, place),
-                Err(why) => self.refuse(json, place, why),
+    pub(super) fn read(&mut self, json: Bytes, place: Place) -> Document {
+        match header::parse(&json) {
+            Ok(head) if head.resource_type == "Bundle" => match parse_bundle(&json) {
+                Ok(bundle) => self.bundle(&bundle, &json, place),
+                Err(why) => self.refuse(&json, place, why),
             },
             Ok(head) => {
                 let resource_type = self.intern(&head.resource_type);
-                let ask = self.ask(&head, json);
-                Document::Resource(finish(json.clone(), place, resource_type, ask))
+                let ask = self.ask(&head, &json);
+                Document::Resource(finish(json, place, resource_type, ask))
             }
-            Err(why) => self.refuse(json, place, why),
+            Err(why) => self.refuse(&json, place, why),
         }
     }
 
@@ -154,7 +154,7 @@ impl Documents {
             Ok(head) => {
                 let resource_type = self.intern(&head.resource_type);
                 let ask = self.ask(&head, &json);
-                finish(json.clone(), place, resource_type, ask)
+                finish(json, place, resource_type, ask)
             }
             Err(why) => Err(self.reject(json, place, why)),
         }
@@ -261,7 +261,7 @@ mod tests {
             line: 3,
             entry: None,
         };
-        Documents::new(interaction).read(&Bytes::copy_from_slice(json.as_bytes()), place)
+        Documents::new(interaction).read(Bytes::copy_from_slice(json.as_bytes()), place)
     }
 
     fn asks(document: Document) -> Vec<Result<Ask, String>> {

@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use super::Held;
 use super::reading::BatchSize;
 use super::{KeySet, key_of};
 use crate::bundle::has_conditional_reference;
-use crate::input::{Ask, BundleText, Input, Request};
+use crate::input::{Ask, BundleText, FhirId, Input, Request};
 use crate::texts::Texts;
 
 /// Puts and posts, each in batches or in transactions. Puts and posts are never in one Bundle: a doubt about the
@@ -95,14 +97,19 @@ impl Groups {
 }
 
 impl Group {
-    fn add(&mut self, input: Input, key: Option<u64>) {
+    /// Copies an input into the text; what it was read from is let go at once, to be written over.
+    fn add(&mut self, mut input: Input, key: Option<u64>) {
         self.places.push(self.text.add(&input));
         self.keys.extend(key);
         self.bytes += input.json.len();
+        input.json = Bytes::new();
+        if let Ask::Put { id } = &mut input.ask {
+            *id = FhirId::default();
+        }
         self.inputs.push(input);
     }
 
-    /// The request, whose inputs lie in the text that is sent: what they were read from is let go.
+    /// The request, whose inputs lie in the text that is sent.
     fn end(&mut self, transaction: bool, texts: &Texts) -> Request {
         let text = std::mem::take(&mut self.text).end();
         texts.keep(&text);
@@ -111,7 +118,7 @@ impl Group {
         for (input, (json, id)) in inputs.iter_mut().zip(self.places.drain(..)) {
             input.json = text.slice(json);
             if let Ask::Put { id: known } = &mut input.ask {
-                *known = known.moved_to(text.slice(id));
+                *known = FhirId::part_of(text.slice(id));
             }
         }
         let keys = self.keys.drain().collect();

@@ -157,9 +157,19 @@ pub(super) fn is_type_name(text: &str) -> bool {
 
 /// FHIR R4 §2.24.0.1, data type `id`.
 pub(super) fn is_fhir_id(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
-    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
+    (1..=64).contains(&text.len()) && text.bytes().fold(true, |all, b| all & IN_ID[b as usize])
 }
+
+/// The bytes that an id may have.
+const IN_ID: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < 0x80 {
+        allowed[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+        byte += 1;
+    }
+    allowed
+};
 
 #[cfg(test)]
 mod tests {

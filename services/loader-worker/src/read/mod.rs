@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use futures::StreamExt;
 use stoker_proto::common::v1::FileType;
 use stoker_shared::object_store::ByteStream;
@@ -212,7 +212,7 @@ impl Splitter {
         };
         match line.bytes {
             None => self.too_long(whole),
-            Some(bytes) => self.text(&bytes, whole),
+            Some(bytes) => self.text(bytes, whole),
         }
         self.room.leave();
         self.open && !self.over
@@ -232,12 +232,12 @@ impl Splitter {
         self.line = 1;
         match self.content.take() {
             None => self.too_long(whole),
-            Some(content) => self.text(&content.freeze(), whole),
+            Some(content) => self.text(content.freeze(), whole),
         }
     }
 
     /// One line or one file: trims it, skips what is settled, groups or forwards what is not.
-    fn text(&mut self, text: &Bytes, mut whole: Place) {
+    fn text(&mut self, mut text: Bytes, mut whole: Place) {
         let marked = whole.bytes.start == 0 && text.starts_with(BYTE_ORDER_MARK);
         let mark = if marked { BYTE_ORDER_MARK.len() } else { 0 };
         let front = text.len() - text[mark..].trim_ascii_start().len();
@@ -251,11 +251,12 @@ impl Splitter {
         }
         let start = whole.bytes.start + front as u64;
         whole.bytes = start..start + (back - front) as u64;
-        let text = text.slice(front..back);
+        text.truncate(back);
+        text.advance(front);
         if self.reading.whole {
             return self.whole_document(text, whole);
         }
-        match self.documents.read(&text, whole) {
+        match self.documents.read(text, whole) {
             Document::Bundle(request) => self.own_bundles(request),
             Document::Resource(resource) => self.resource(resource),
             Document::Resources(resources) => {

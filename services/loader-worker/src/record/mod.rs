@@ -33,7 +33,7 @@ use messages::parts;
 const COMMIT_BYTES: usize = 32 << 20;
 
 /// How long a commit waits for more to go into it.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(20);
 
 /// Commits for one unit.
 #[derive(Debug)]
@@ -242,7 +242,7 @@ impl Recording {
 }
 
 /// Waits for what is settled soon, so that a commit is not for one request alone: as long as nobody waits for
-/// it, and most of the window is free.
+/// it, and half of the window is free, which keeps the wire busy.
 async fn gather(
     waiting: &mut mpsc::Receiver<(Settled, Waits)>,
     together: &mut Vec<(Settled, Waits)>,
@@ -250,7 +250,7 @@ async fn gather(
 ) {
     let deadline = Instant::now() + GATHER;
     let is_awaited = |(_, waits): &(Settled, Waits)| matches!(waits, Waits::Beginner(_));
-    while together.len() < window / 3 && !together.iter().any(is_awaited) {
+    while together.len() < window / 2 && !together.iter().any(is_awaited) {
         let more = waiting.recv_many(together, window);
         if !matches!(timeout_at(deadline, more).await, Ok(1..)) {
             break;

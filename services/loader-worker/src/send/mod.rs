@@ -200,6 +200,7 @@ impl Sender {
         }
         let mut later = Vec::new();
         let mut last = String::new();
+        course.settled.outcomes.reserve(answers.len());
         for (input, answer) in pending.request.inputs.drain(..).zip(answers) {
             match answer {
                 EntryVerdict::Again { why, throttled }

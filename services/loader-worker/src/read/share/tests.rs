@@ -135,7 +135,7 @@ fn reading(share: Share, done: RangeSet) -> Reading {
         transactions: true,
         whole: false,
         in_flight: None,
-        texts: Texts::default(),
+        texts: Texts::new(1 << 20),
         memory: None,
         stored_bytes: u64::MAX,
         max_document_bytes: 1 << 20,
