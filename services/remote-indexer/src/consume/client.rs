@@ -67,6 +67,8 @@ fn settings(config: &Config, number: usize, client: &mut ClientConfig) {
         // A topic or partition that is new is found soon.
         .set("topic.metadata.refresh.interval.ms", "10000")
         .set("allow.auto.create.topics", "false")
+        // Half of it must pass from one broker's connection to the next, of which the group's coordinator is the third.
+        .set("reconnect.backoff.ms", "20")
         .set("fetch.wait.max.ms", "100")
         .set("fetch.queue.backoff.ms", "20")
         .set(

@@ -1,6 +1,7 @@
 //! What Kafka tells a consumer besides messages: which partitions are its own, and how it fares.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -12,6 +13,9 @@ use tracing::Span;
 
 use super::progress::Progress;
 use crate::metrics::IndexMetrics;
+
+/// For what is committed of partitions that came; without an answer librdkafka asks again.
+const ASK: Duration = Duration::from_millis(500);
 
 /// Shared by a consumer and librdkafka's callbacks.
 #[derive(Debug, Clone)]
@@ -122,6 +126,21 @@ impl Group {
         list
     }
 
+    /// Partitions of which nothing was ever committed are read from their beginning. librdkafka finds that out too, and
+    /// then pauses before it does so.
+    fn begin_new(consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) {
+        let Ok(committed) = consumer.committed_offsets(assigned.clone(), ASK) else {
+            return;
+        };
+        for mut partition in assigned.elements() {
+            let found = committed.find_partition(partition.topic(), partition.partition());
+            if found.is_some_and(|p| p.error().is_ok() && p.offset() == Offset::Invalid) {
+                // Fails only for what is no offset.
+                let _ = partition.set_offset(Offset::Beginning);
+            }
+        }
+    }
+
     /// What was done so far of partitions that go to another consumer is committed, so that it need not be
     /// done again.
     fn revoke(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) {
@@ -192,6 +211,7 @@ impl ConsumerContext for Group {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(assigned) => {
+                Self::begin_new(consumer, assigned);
                 for partition in assigned.elements() {
                     self.progress().assign(partition.partition());
                 }
