@@ -180,11 +180,9 @@ async fn what_a_later_line_writes_too_is_the_last_though_a_transaction_had_to_wa
     let user = user_with_data();
     let later = r#"{"resourceType":"Encounter","id":"Encounter0","status":"planned","class":{"code":"AMB"}}"#;
     let patient = r#"{"resourceType":"Patient","id":"p"}"#;
-    let filler: String = (0..300)
-        .map(|n| {
-            format!("{{\"resourceType\":\"Basic\",\"id\":\"b{n}\",\"code\":{{\"text\":\"x\"}}}}\n")
-        })
-        .collect();
+    let basic =
+        |n| format!("{{\"resourceType\":\"Basic\",\"id\":\"b{n}\",\"code\":{{\"text\":\"x\"}}}}\n");
+    let filler: String = (0..300).map(basic).collect();
     let lines = format!("{}{filler}{later}\n{filler}{patient}\n", visit(0, "p"));
     fs::write(user.home().join("data/visits.ndjson"), lines).unwrap();
     let (_, report) = load(&user, &sandbox.base_url()).await;

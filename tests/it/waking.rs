@@ -205,9 +205,9 @@ async fn a_configured_load_is_announced_once() {
         .unwrap();
     let next = loop {
         let heard = timeout(LIMIT, told.next()).await.unwrap();
-        match heard.and_then(|heard| heard.event.kind.clone()) {
-            Some(kind @ (Kind::JobStarted(_) | Kind::JobEnded(_))) => break kind,
-            _ => {}
+        let kind = heard.and_then(|heard| heard.event.kind.clone());
+        if let Some(kind @ (Kind::JobStarted(_) | Kind::JobEnded(_))) = kind {
+            break kind;
         }
     };
     assert!(matches!(next, Kind::JobEnded(_)), "{next:?}");
