@@ -238,9 +238,9 @@ fn a_scan_is_one_trace(spans: &[Received], heard: &[Arc<Heard>]) {
         let of_scanner = spans.iter().filter(|s| s.service == "bucket-scanner");
         of_scanner.filter(|s| s.span.name == name).collect()
     };
-    let (scans, registers) = (named("scan"), named("register"));
-    let [scan] = scans[..] else {
-        panic!("one source is listed once: {scans:#?}");
+    let (listings, registers) = (named("scan"), named("register"));
+    let [scan] = listings[..] else {
+        panic!("one source is listed once: {listings:#?}");
     };
     assert_eq!(scan.parent_id(), "", "a scan begins its trace");
     assert!(scan.number("source_id").is_some(), "{scan:?}");

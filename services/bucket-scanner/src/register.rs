@@ -40,8 +40,8 @@ impl Registrar<'_> {
     pub(crate) async fn scan(&self, scan: &Scan) -> Result<(), LedgerError> {
         let begun = Instant::now();
         // What is logged in a span goes to collectors: the source's address is told outside of it.
-        let span = tracing::info_span!("scan", source_id = scan.source_id, end = field::Empty);
-        let end = self.to_the_end(scan).instrument(span).await?;
+        let traced = tracing::info_span!("scan", source_id = scan.source_id, end = field::Empty);
+        let end = self.to_the_end(scan).instrument(traced).await?;
         let uri = &scan.source.uri;
         match end {
             End::Stopped => {}
@@ -117,10 +117,10 @@ impl Registrar<'_> {
             };
             // Unsigned numbers are told to collectors as texts.
             let objects = i64::try_from(page.objects.len()).unwrap_or(i64::MAX);
-            let span = tracing::info_span!("register", objects);
+            let traced = tracing::info_span!("register", objects);
             // The next page is listed meanwhile.
             let (registered, following) = tokio::join!(
-                self.register(scan, &mut page).instrument(span),
+                self.register(scan, &mut page).instrument(traced),
                 self.shutdown.run_until_cancelled(listing.next()),
             );
             let registered = match registered {

@@ -12,7 +12,7 @@ fn load(source: &str, place: &str) -> StartJob {
         uri: source.to_owned(),
         reach: String::new(),
     };
-    load.target.base_url = place.to_owned();
+    place.clone_into(&mut load.target.base_url);
     load
 }
 
