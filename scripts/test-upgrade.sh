@@ -18,4 +18,4 @@ echo "test-upgrade: building $revision" >&2
 git worktree add --quiet --detach "$work/sources" "$revision"
 # Other sources, other folder: the two builds would take turns in one.
 (cd "$work/sources" && CARGO_TARGET_DIR=$target/previous cargo build --locked --workspace --bins)
-STOKER_TEST_PREVIOUS=$target/previous/debug scripts/test.sh --test it -- rolling:: drivers_that_are_restarted_in_turn
+STOKER_TEST_PREVIOUS=$target/previous/debug scripts/test.sh --test it --test backup -- rolling:: are_restarted_in_turn

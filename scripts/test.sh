@@ -68,6 +68,9 @@ eval "$(tests/parts/synthea.sh env)"
 tests/parts/synthea.sh install
 tests/parts/synthea.sh generate "$STOKER_TEST_SYNTHEA" 6 -a 0-20
 
+# Tests wait most of their time, and many take turns: with a thread for each core, who waits for a turn leaves a core idle.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
+
 # The tests start the `stoker` program; asked for together with them it is built only once.
 cargo build --workspace --bins --tests
 cargo test --workspace "$@"

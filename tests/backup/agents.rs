@@ -186,45 +186,80 @@ async fn a_clock_that_jumps_costs_one_run_and_no_silence() {
 async fn of_two_agents_one_does_what_is_due() {
     let database = Server::start(Version::Newest, "");
     let world = World::folder();
-    let settings = [
-        format!("catalog.url={}", parts::fresh_database().await.unwrap()),
-        format!("sources.fhir.url={}", database.url()),
-        "sources.fhir.schedule=*/2 * * * * *".to_owned(),
-        format!("repository.url={}", world.path("backups").display()),
-    ];
+    let settings = settings(&world, &database).await;
     let mut agents = [(); 2].map(|()| Service::start("backup-agent", &settings).unwrap());
-    let runs = async |agent: &Service, count: usize| {
-        let config = GrpcClientConfig::to_port(agent.grpc_port);
-        let mut runs = Vec::new();
-        until(&format!("{count} runs"), async || {
-            let mut client = BackupServiceClient::new(grpc::connect(&config).unwrap());
-            let listed = client.list_runs(ListRunsRequest::default()).await;
-            runs = listed.map_or_else(|_| Vec::new(), |listed| listed.into_inner().runs);
-            runs.iter()
-                .filter(|run| run.state() == RunState::Done)
-                .count()
-                >= count
-        })
-        .await;
-        runs
-    };
     let before = runs(&agents[0], 3).await.len();
     let of_first = format!(":{}", agents[0].pid());
     agents[0].kill().unwrap();
     let all = runs(&agents[1], before + 2).await;
     one_after_the_other(&all);
-    let last = all
-        .iter()
-        .find(|run| run.state() == RunState::Done)
-        .unwrap();
+    let last = done_of(&all).next().unwrap();
     assert!(!last.agent.ends_with(&of_first), "{last:?}");
     agents[1].kill().unwrap();
-    let done = all.iter().filter(|run| run.state() == RunState::Done);
     let names = verify_all(&*world.open()).await.unwrap();
-    for run in done {
+    for run in done_of(&all) {
         assert!(names.contains(&run.backup), "{run:?}");
     }
     database.is_left_alone().await;
+}
+
+/// SIGTERM to one after the other, as an upgrade does it, whatever they are at.
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_that_are_restarted_in_turn_fail_and_double_nothing() {
+    stoker_shared::tls::install_crypto_provider();
+    let database = Server::start(Version::Newest, "");
+    let world = World::folder();
+    let settings = settings(&world, &database).await;
+    let mut agents = [(); 2].map(|()| Service::start("backup-agent", &settings).unwrap());
+    let mut done = 0;
+    for next in [0, 1, 0, 1] {
+        done = done_of(&runs(&agents[1 - next], done + 1).await).count();
+        assert_eq!(agents[next].stop().await.unwrap(), Some(0));
+        agents[next].upgrade().unwrap();
+        agents[next].page("/readyz").await.unwrap();
+    }
+    let all = runs(&agents[0], done + 1).await;
+    for agent in &mut agents {
+        assert_eq!(agent.stop().await.unwrap(), Some(0));
+    }
+    one_after_the_other(&all);
+    assert!(
+        all.iter().all(|run| run.state() != RunState::Failed),
+        "{all:#?}"
+    );
+    let names = verify_all(&*world.open()).await.unwrap();
+    for run in done_of(&all) {
+        assert!(names.contains(&run.backup), "{run:?}");
+    }
+    database.is_left_alone().await;
+}
+
+/// Of agents that share a catalog, and always have something to do.
+async fn settings(world: &World, database: &Server) -> [String; 4] {
+    [
+        format!("catalog.url={}", parts::fresh_database().await.unwrap()),
+        format!("sources.fhir.url={}", database.url()),
+        "sources.fhir.schedule=*/2 * * * * *".to_owned(),
+        format!("repository.url={}", world.path("backups").display()),
+    ]
+}
+
+/// Waits until so many runs are done; all there are then, newest first.
+async fn runs(agent: &Service, count: usize) -> Vec<Run> {
+    let config = GrpcClientConfig::to_port(agent.grpc_port);
+    let mut runs = Vec::new();
+    until(&format!("{count} runs"), async || {
+        let mut client = BackupServiceClient::new(grpc::connect(&config).unwrap());
+        let listed = client.list_runs(ListRunsRequest::default()).await;
+        runs = listed.map_or_else(|_| Vec::new(), |listed| listed.into_inner().runs);
+        done_of(&runs).count() >= count
+    })
+    .await;
+    runs
+}
+
+fn done_of(runs: &[Run]) -> impl Iterator<Item = &Run> {
+    runs.iter().filter(|run| run.state() == RunState::Done)
 }
 
 /// No two of a task at once, and none for what another had done.

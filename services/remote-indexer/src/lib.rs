@@ -130,13 +130,15 @@ fn schemas(config: &Config, context: &Context) -> Schemas {
     )
 }
 
-/// Ready while every consumer can work. Never ends.
+/// Ready while every consumer can work, also before there is a topic: the FHIR server makes it with its first message,
+/// and may itself be started only when this service is ready. Never ends.
 async fn show_readiness(board: &Board, readiness: &Readiness) {
     let mut changes = board.changes();
     loop {
         let consumers = board.snapshot().consumers;
         let trouble = consumers.iter().find_map(|told| match told {
             None => Some("starting".to_owned()),
+            Some(state) if state.awaits_topic => None,
             Some(state) => state.trouble.clone(),
         });
         match trouble {

@@ -33,6 +33,14 @@ pub struct Security {
     pub key: Option<PathBuf>,
 }
 
+impl Security {
+    /// The files that are named.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let named = [&self.root_cert, &self.cert, &self.key];
+        named.into_iter().flatten().cloned().collect()
+    }
+}
+
 /// libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mode {

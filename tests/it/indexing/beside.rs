@@ -196,3 +196,23 @@ async fn a_broker_that_asks_for_a_password_gets_it() {
     assert!(!indexer.log().contains("app-secret"));
     scene.end().await;
 }
+
+/// The server makes the topic with its first message, and may be started only when the indexer is ready.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_indexer_is_ready_before_the_server_makes_the_topic() {
+    let mut scene = Scene::plain().await;
+    scene.topic = format!("{}-to-come", scene.topic);
+    let indexer = scene.indexer(&[]);
+    indexer.page("/readyz").await.unwrap();
+    assert!(
+        indexer.log().contains("no such topic yet"),
+        "{}",
+        indexer.log()
+    );
+
+    let stored = scene.put("Patient", "first", "hash").await;
+    scene.send(&[family(&stored, "here")]).await;
+    scene.until_strings(&stored, &["here"]).await;
+    indexer.page("/readyz").await.unwrap();
+    scene.end().await;
+}

@@ -5,6 +5,7 @@ mod beside;
 mod fixture;
 mod poison;
 mod recorded;
+mod rolling;
 mod scene;
 mod statements;
 mod traced;

@@ -1,11 +1,13 @@
 //! Kafka and the database go away and come back: each is told, and nothing is lost.
 
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use stoker_tests::fhir_database::SchemaType;
 use stoker_tests::gate::Gate;
 use stoker_tests::kafka::Kafka;
+use stoker_tests::locked_user::LockedUser;
 use stoker_tests::parts;
 use stoker_tests::services::Service;
 
@@ -69,6 +71,35 @@ async fn a_kafka_that_is_gone_for_a_while_is_waited_for() {
     scene.until_strings(&after, &["after"]).await;
     scene.until_done().await;
     assert_eq!(scene.strings(&before).await, ["before"]);
+    assert_eq!(indexer.terminate().await.unwrap(), Some(0));
+    scene.end().await;
+}
+
+/// A Secret's file changes a while after the password.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_changes_is_read_from_its_file() {
+    let scene = Scene::plain().await;
+    let user = LockedUser::new("stoker_indexer", "first").await.unwrap();
+    user.trust().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    fs::write(&file, "first").unwrap();
+    let indexer = scene.indexer(&[
+        &format!("database.url={}", user.url(&scene.database.url)),
+        &format!("database.password_file={}", file.display()),
+    ]);
+    let before = scene.put("Patient", "before", "hash").await;
+    scene.send(&[family(&before, "before")]).await;
+    scene.until_strings(&before, &["before"]).await;
+
+    user.set_password("second").await.unwrap();
+    let during = scene.put("Patient", "during", "hash").await;
+    scene.send(&[family(&during, "during")]).await;
+    until("not ready", || async { !is_ready(&indexer).await }).await;
+    fs::write(&file, "second").unwrap();
+    scene.until_strings(&during, &["during"]).await;
+    until("ready", || is_ready(&indexer)).await;
+    assert_eq!(scene.dead_letters().await, []);
     assert_eq!(indexer.terminate().await.unwrap(), Some(0));
     scene.end().await;
 }

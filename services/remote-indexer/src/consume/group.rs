@@ -37,6 +37,9 @@ struct Trouble {
     idle: Option<&'static str>,
 }
 
+/// Of a topic that the FHIR server has not sent its first message to.
+const NO_TOPIC: &str = "there is no such topic yet; the FHIR server or you make it";
+
 impl Group {
     pub(super) fn new(topic: String, metrics: IndexMetrics) -> Self {
         Self {
@@ -63,6 +66,17 @@ impl Group {
             .idle
             .map(|reason| format!("{}: {reason}", self.topic));
         away.or(idle)
+    }
+
+    /// Whether all that is missing is the topic, and with it anything to do.
+    pub(super) fn awaits_topic(&self) -> bool {
+        let trouble = self.lock_trouble();
+        trouble.away.is_none() && trouble.idle == Some(NO_TOPIC)
+    }
+
+    /// Brokers answer, and do not have the topic.
+    pub(super) fn without_topic(&self) {
+        self.without_partitions(NO_TOPIC);
     }
 
     /// A commit is asked for.

@@ -276,8 +276,7 @@ impl Consumer {
             KafkaError::MessageConsumptionFatal(code) => return Err(ConsumerError::Fatal(code)),
             KafkaError::MessageConsumption(
                 RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
-            ) => group
-                .without_partitions("there is no such topic yet; the FHIR server or you make it"),
+            ) => group.without_topic(),
             KafkaError::MessageConsumption(RDKafkaErrorCode::TopicAuthorizationFailed) => {
                 group.without_partitions(
                     "the user may not read this topic; grant it READ and DESCRIBE",

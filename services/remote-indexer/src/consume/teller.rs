@@ -54,6 +54,7 @@ impl Teller {
         let group = kafka.context();
         let state = ConsumerState {
             trouble: group.trouble().or_else(|| self.trouble.get()),
+            awaits_topic: group.awaits_topic() && self.trouble.get().is_none(),
             partitions: group.progress().states(),
             waiting: waiting.count(),
             waiting_bytes: waiting.bytes(),

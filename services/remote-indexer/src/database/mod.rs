@@ -1,10 +1,12 @@
 //! The FHIR server's database: connections, and what its errors mean.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::SinkExt as _;
+use stoker_shared::mounted::Mounted;
 pub use stoker_shared::postgres::address::BadUrl;
 use stoker_shared::postgres::address::{self, Address};
 use stoker_shared::postgres::tls;
@@ -40,12 +42,19 @@ const SESSION: &str = "SET lock_timeout = '25ms'; SET plan_cache_mode = force_ge
 /// Citus: statements on many shards one after the other, as `spec/fhir-remote-index.md` §2 says.
 const CITUS: &str = "SET SESSION citus.multi_shard_modify_mode TO 'sequential'";
 
-/// Opens connections to one database.
+/// Opens connections to one database; when the files of the password or the certificates change, by what they hold
+/// then.
 #[derive(Clone)]
 pub(crate) struct Database {
+    reach: Arc<Mounted<Reach>>,
+    citus: bool,
+}
+
+/// How to connect, and where to.
+#[derive(Clone)]
+struct Reach {
     config: tokio_postgres::Config,
     tls: Option<MakeRustlsConnect>,
-    citus: bool,
 }
 
 /// Why the database cannot be used as configured.
@@ -77,12 +86,19 @@ impl Database {
             .application_name("stoker-remote-indexer")
             .connect_timeout(CONNECT)
             .keepalives_idle(CONNECT);
-        if let Some(password) = settings.password()? {
-            config.password(password.expose());
-        }
+        let files = settings.password_file.iter().cloned();
+        let files = files.chain(security.files()).collect();
+        let given = settings.clone();
+        let reach = move || -> Result<_, DatabaseConfigError> {
+            let mut config = config.clone();
+            if let Some(password) = given.password()? {
+                config.password(password.expose());
+            }
+            let tls = tls::client_config(&security)?.map(MakeRustlsConnect::new);
+            Ok(Reach { config, tls })
+        };
         Ok(Self {
-            config,
-            tls: tls::client_config(&security)?.map(MakeRustlsConnect::new),
+            reach: Arc::new(Mounted::new(files, reach)?),
             citus: settings.citus,
         })
     }
@@ -105,17 +121,18 @@ impl Database {
 
     async fn open(&self) -> Result<(Client, AbortHandle), DbError> {
         // Who drives a connection learns of its end from the client's calls.
-        if let Some(tls) = &self.tls {
-            let (client, driver) = self.config.connect(tls.clone()).await?;
+        let Reach { config, tls } = self.reach.get();
+        if let Some(tls) = tls {
+            let (client, driver) = config.connect(tls).await?;
             return Ok((client, tokio::spawn(driver).abort_handle()));
         }
-        let (client, driver) = self.config.connect(NoTls).await?;
+        let (client, driver) = config.connect(NoTls).await?;
         Ok((client, tokio::spawn(driver).abort_handle()))
     }
 
     /// `host:port/database`, for people.
     pub(crate) fn place(&self) -> String {
-        address::place(&self.config)
+        address::place(&self.reach.get().config)
     }
 }
 

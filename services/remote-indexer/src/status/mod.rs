@@ -22,6 +22,8 @@ const SETTLING: TimeDelta = TimeDelta::seconds(30);
 pub struct ConsumerState {
     /// Why it cannot go on for the time being; none when all is well.
     pub trouble: Option<String>,
+    /// The trouble is only that the topic is not there: nothing is left undone.
+    pub awaits_topic: bool,
     /// The partitions it holds.
     pub partitions: Vec<PartitionState>,
     /// Messages taken that wait for the server's commit or for those before them.
