@@ -131,12 +131,19 @@ async fn listen(kafka: &Kafka) -> (Events, Listener) {
     (events, listener)
 }
 
-/// Listens until a unit of every file is done.
+/// Listens until every file was told to be found, and a unit of it to be done: partitions keep no common order.
 async fn heard_of_units(mut listener: Listener) -> Vec<Arc<Heard>> {
     let all = async {
         let mut heard = Vec::new();
-        let done = |heard: &Arc<Heard>| matches!(heard.event.kind, Some(Kind::UnitDone(_)));
-        while heard.iter().filter(|one| done(one)).count() < FILES {
+        let is_all = |heard: &[Arc<Heard>]| {
+            let count = |is: fn(&Kind) -> bool| {
+                let kinds = heard.iter().filter_map(|one| one.event.kind.as_ref());
+                kinds.filter(|kind| is(kind)).count()
+            };
+            count(|kind| matches!(kind, Kind::UnitDone(_))) >= FILES
+                && count(|kind| matches!(kind, Kind::ObjectDiscovered(_))) >= FILES
+        };
+        while !is_all(&heard) {
             heard.extend(listener.next().await);
         }
         heard
