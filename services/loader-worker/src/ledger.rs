@@ -49,17 +49,25 @@ impl From<Status> for LedgerFault {
     fn from(status: Status) -> Self {
         let message = status.message().to_owned();
         match status.code() {
+            _ if broke(&status) => Self::Away(message),
             Code::FailedPrecondition => Self::LeaseLost(message),
             Code::ResourceExhausted => Self::Full(message),
             Code::NotFound => Self::UnknownWorker(message),
-            // A connection that breaks in the middle of a call is "unknown".
-            Code::Unavailable
-            | Code::DeadlineExceeded
-            | Code::Aborted
-            | Code::Cancelled
-            | Code::Unknown => Self::Away(message),
+            Code::Unavailable | Code::DeadlineExceeded | Code::Aborted | Code::Cancelled => {
+                Self::Away(message)
+            }
             _ => Self::Failed(message),
         }
+    }
+}
+
+/// Whether the connection broke in the middle of a call, as when a scanner ends: "unknown", or "internal" where HTTP/2
+/// gives no reason. What a scanner says of itself comes without a source.
+fn broke(status: &Status) -> bool {
+    match status.code() {
+        Code::Unknown => true,
+        Code::Internal => std::error::Error::source(status).is_some(),
+        _ => false,
     }
 }
 
@@ -107,7 +115,7 @@ impl Ledger {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => status,
             };
-            let gone = matches!(status.code(), Code::Unavailable | Code::Unknown);
+            let gone = status.code() == Code::Unavailable || broke(&status);
             if gone {
                 // Whoever finds out first moves on for all.
                 let next = at.wrapping_add(1);
@@ -224,4 +232,18 @@ fn limited<T>(message: T, wait: Duration) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request.set_timeout(CALL_LIMIT + wait);
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_a_scanner_broke_off_may_be_repeated_one_that_it_failed_may_not() {
+        let said = Status::internal("h2 protocol error: http2 error");
+        let mut broken = said.clone();
+        broken.set_source(Arc::new(std::io::Error::other("stream reset")));
+        assert!(LedgerFault::from(broken).may_pass());
+        assert!(!LedgerFault::from(said).may_pass());
+    }
 }
