@@ -59,6 +59,8 @@ async fn measure(args: &Args, database: &Database) -> anyhow::Result<Figures> {
     figures.add("register_objects_per_s", objects / seconds);
 
     let workers = Workers::of(scanning.ledger.clone(), job_id).await?;
+    // Before time is taken every connection has prepared its statements, as after a worker's first minute.
+    workers.turn_over(args.callers, args.units / 4).await?;
     alone(args, &workers, &mut figures).await?;
     leases(args, &workers, &mut figures).await?;
     commits(args, &workers, &mut figures).await?;

@@ -17,8 +17,10 @@ type Conn = sqlx::PgConnection;
 
 /// For what may be lost when the server fails, until a later transaction is durable: all before it is then.
 const BEGIN_LOSABLE: &str = "BEGIN; SET LOCAL synchronous_commit = off";
-/// The same for leases, any number of them at once.
+/// The same for leases, any number of them at once. Their statements find a few rows by their keys and in the
+/// order of an index, whatever is bound: planning each anew would take as long as running it.
 const BEGIN_LEASE: &str = "BEGIN; SET LOCAL synchronous_commit = off; \
+     SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_bitmapscan = off; \
      SELECT pg_advisory_xact_lock_shared(hashtext('stoker leases'))";
 /// Waits for leases that are being given, and keeps others back until the transaction ends.
 const LOCK_LEASES: Option<&str> = Some("SELECT pg_advisory_xact_lock(hashtext('stoker leases'))");
