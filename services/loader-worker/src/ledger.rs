@@ -10,7 +10,7 @@ use stoker_proto::ledger::v1::{
     LeaseUnitsRequest, RegisterWorkerRequest, RegisterWorkerResponse, ReleaseUnitRequest,
     RenewLeasesRequest, RenewedLease, Unit,
 };
-use stoker_shared::grpc::Channel;
+use stoker_shared::grpc::{self, Channel};
 use tonic::{Code, Response, Status};
 
 /// Why the ledger did not do what was asked.
@@ -49,25 +49,13 @@ impl From<Status> for LedgerFault {
     fn from(status: Status) -> Self {
         let message = status.message().to_owned();
         match status.code() {
-            _ if broke(&status) => Self::Away(message),
+            _ if grpc::is_gone(&status) => Self::Away(message),
             Code::FailedPrecondition => Self::LeaseLost(message),
             Code::ResourceExhausted => Self::Full(message),
             Code::NotFound => Self::UnknownWorker(message),
-            Code::Unavailable | Code::DeadlineExceeded | Code::Aborted | Code::Cancelled => {
-                Self::Away(message)
-            }
+            Code::DeadlineExceeded | Code::Aborted | Code::Cancelled => Self::Away(message),
             _ => Self::Failed(message),
         }
-    }
-}
-
-/// Whether the connection broke in the middle of a call, as when a scanner ends: "unknown", or "internal" where HTTP/2
-/// gives no reason. What a scanner says of itself comes without a source.
-fn broke(status: &Status) -> bool {
-    match status.code() {
-        Code::Unknown => true,
-        Code::Internal => std::error::Error::source(status).is_some(),
-        _ => false,
     }
 }
 
@@ -115,7 +103,7 @@ impl Ledger {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => status,
             };
-            let gone = status.code() == Code::Unavailable || broke(&status);
+            let gone = grpc::is_gone(&status);
             if gone {
                 // Whoever finds out first moves on for all.
                 let next = at.wrapping_add(1);

@@ -8,12 +8,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::{StreamExt as _, stream};
 use tokio_postgres::types::ToSql;
 
 use crate::config::SchemaType;
 use crate::database::{Connection, DbError, Params, Schema};
 use crate::ready::{self, Look, Verdict};
-use crate::rows::{Batch, OF_SYSTEM, OF_TYPE, Resource};
+use crate::resolve::Ids;
+use crate::rows::{Batch, OF_SYSTEM, OF_TYPE, Resource, Rows, Table};
+
+/// Tables whose rows are on their way at once.
+const AT_ONCE: usize = 3;
 
 /// What a transaction did.
 #[derive(Debug, Default)]
@@ -64,18 +69,50 @@ async fn write_within(
         rows: BTreeMap::new(),
     };
     written.resources.sort_unstable();
-    for (name, table, rows) in tables.named() {
-        if rows.is_empty_for(&written.resources) {
-            continue;
-        }
-        let rows = rows.finish(&written.resources, table.ids, &ids);
-        let (name, columns) = (schema.table(&name), table.columns);
-        let copy = format!("COPY {name} ({columns}) FROM STDIN (FORMAT binary)");
-        let rows = rows.ok_or_else(DbError::unresolved)?;
-        let copied = connection.copy(&copy, rows).await?;
-        *written.rows.entry(table.kind).or_default() += copied;
-    }
+    let tables = tables.named();
+    let tables = tables.filter(|(_, _, rows)| !rows.is_empty_for(&written.resources));
+    written.rows = copy(
+        connection,
+        schema,
+        tables.collect(),
+        &written.resources,
+        &ids,
+    )
+    .await?;
     Ok(written)
+}
+
+/// The rows of these resources into their tables; answers how many went where. While the server is at one table,
+/// the next is sent.
+async fn copy(
+    connection: &mut Connection,
+    schema: &Schema,
+    tables: Vec<(String, &'static Table, Rows)>,
+    resources: &[i64],
+    ids: &Ids<'_>,
+) -> Result<BTreeMap<&'static str, u64>, DbError> {
+    let copy_into = |(name, table, _): &(String, &Table, Rows)| {
+        let (name, columns) = (schema.table(name), table.columns);
+        format!("COPY {name} ({columns}) FROM STDIN (FORMAT binary)")
+    };
+    let texts: Vec<String> = tables.iter().map(copy_into).collect();
+    let statements = connection.statements(texts.iter()).await?;
+    let connection = &*connection;
+    let mut copies = Vec::with_capacity(statements.len());
+    for (statement, (_, table, rows)) in statements.into_iter().zip(tables) {
+        copies.push(async move {
+            let rows = rows.finish(resources, table.ids, ids);
+            let rows = rows.ok_or_else(DbError::unresolved)?;
+            Ok::<_, DbError>((table.kind, connection.copy(&statement, rows).await?))
+        });
+    }
+    let mut copied = stream::iter(copies).buffered(AT_ONCE);
+    let mut rows = BTreeMap::new();
+    while let Some(of_table) = copied.next().await {
+        let (kind, count) = of_table?;
+        *rows.entry(kind).or_default() += count;
+    }
+    Ok(rows)
 }
 
 fn ids_of(resources: &[Resource<'_>]) -> Vec<i64> {

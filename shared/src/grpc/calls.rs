@@ -4,12 +4,22 @@ use std::sync::Arc;
 use tonic::metadata::MetadataMap;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use super::GrpcError;
 use crate::mounted::Mounted;
 use crate::secret::{self, Secret};
 use crate::trace;
+
+/// Whether a server could not be reached, or went in the middle of a call: "unavailable"; of a connection that breaks,
+/// "unknown", or "internal" where HTTP/2 gives no reason. What a server says of itself comes without a source.
+pub fn is_gone(status: &Status) -> bool {
+    match status.code() {
+        Code::Unavailable | Code::Unknown => true,
+        Code::Internal => std::error::Error::source(status).is_some(),
+        _ => false,
+    }
+}
 
 /// What every call of a client carries: the token, if any, and the trace it belongs to.
 #[derive(Debug, Clone, Default)]

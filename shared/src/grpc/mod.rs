@@ -40,7 +40,7 @@ mod calls;
 mod channel;
 mod secured;
 
-pub use calls::CallHeaders;
+pub use calls::{CallHeaders, is_gone};
 pub use channel::{Channel, GrpcClientConfig, connect, connect_all, in_process};
 
 /// How long open calls may go on once a server is told to stop. Streams that only watch, such as

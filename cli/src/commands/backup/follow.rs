@@ -7,8 +7,9 @@ use anyhow::Context as _;
 use futures::StreamExt as _;
 use stoker_proto::backup::v1::{CancelRunRequest, GetRunRequest, Run, RunState, WatchRunRequest};
 use stoker_shared::clock::{Clock as _, SystemClock};
+use stoker_shared::grpc;
 use tokio::sync::mpsc;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::bar::{self, Bar};
 use super::ended::{Ended, Ending};
@@ -53,7 +54,7 @@ fn changes(client: Client, run_id: i64) -> mpsc::Receiver<Change> {
         let mut is_away = false;
         while let Err(status) = pass_on(client.clone(), run_id, &sender, &mut heard).await {
             // Once it was there it may come back: it stops for an update, or another takes its place.
-            if !heard || status.code() != Code::Unavailable {
+            if !heard || !grpc::is_gone(&status) {
                 let _ = sender.send(Change::Lost(status)).await;
                 return;
             }

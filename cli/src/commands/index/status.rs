@@ -13,7 +13,8 @@ use stoker_proto::index::v1::{
     ConsumerStatus, GetStatusRequest, IndexStatus, PauseRequest, ReasonCount, ResumeRequest,
     WatchStatusRequest,
 };
-use tonic::{Code, Status};
+use stoker_shared::grpc;
+use tonic::Status;
 
 use super::server::{Client, IndexServer, sentence};
 use crate::output::Output;
@@ -96,7 +97,7 @@ async fn follow(url: String, mut client: Client, output: &Output) -> anyhow::Res
             }
             Err(status) => status,
         };
-        if !was_there || broken.code() != Code::Unavailable {
+        if !was_there || !grpc::is_gone(&broken) {
             return Err(sentence(&url, &broken));
         }
         if !is_away {

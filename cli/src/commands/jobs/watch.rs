@@ -8,7 +8,8 @@ use anyhow::{Context as _, bail};
 use futures::StreamExt as _;
 use stoker_proto::ledger::v1::{Job, JobState, ListJobsRequest, WatchJobRequest};
 use stoker_shared::clock::{Clock as _, SystemClock};
-use tonic::{Code, Status};
+use stoker_shared::grpc;
+use tonic::Status;
 
 use super::show::{Sums, to_json};
 use super::{Client, sentence};
@@ -44,7 +45,7 @@ pub(super) async fn watch(
             Seen::End(job) => return Ok(code(&job)),
             Seen::Unread => return Ok(ExitCode::SUCCESS),
             // Once it was there it may come back: it stops for an update, or another takes its place.
-            Seen::Broken(status) if last.is_some() && status.code() == Code::Unavailable => {
+            Seen::Broken(status) if last.is_some() && grpc::is_gone(&status) => {
                 if !is_away {
                     output.say("the bucket-scanner is away; the job is followed once it is back");
                 }
@@ -100,7 +101,7 @@ pub(super) async fn watch_all(mut client: Client, output: &Output) -> anyhow::Re
                 }
                 last = Some(jobs);
             }
-            Err(status) if last.is_some() && status.code() == Code::Unavailable => {}
+            Err(status) if last.is_some() && grpc::is_gone(&status) => {}
             Err(status) => return Err(sentence(status)),
         }
         // Counting all jobs of a large ledger is work: most of the time is left to others.

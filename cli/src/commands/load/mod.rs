@@ -16,14 +16,13 @@ use stoker_proto::ledger::v1::job_service_client::JobServiceClient;
 use stoker_proto::ledger::v1::{Job, JobState, StartJobRequest, WatchJobRequest};
 use stoker_shared::clock::{Clock, SystemClock};
 use stoker_shared::fhir::FhirClient;
-use stoker_shared::grpc::Channel;
+use stoker_shared::grpc::{self, Channel};
 use stoker_shared::health::Readiness;
 use stoker_shared::kafka::Events;
 use stoker_shared::object_store::{Place, StoreError, Stores};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
 
 use super::jobs::sentence;
 use crate::Global;
@@ -264,7 +263,7 @@ async fn watch(mut client: JobServiceClient<Channel>, job_id: i64, changes: mpsc
         match result.await {
             Ok(()) => return,
             // The worker finds out whether the ledger stays away.
-            Err(status) if status.code() == Code::Unavailable => {
+            Err(status) if grpc::is_gone(&status) => {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             Err(status) => {

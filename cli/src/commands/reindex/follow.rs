@@ -6,8 +6,9 @@ use std::time::Duration;
 use reindex_driver::control::is_over;
 use stoker_proto::reindex::v1::{Run, RunState, WatchRunRequest};
 use stoker_shared::clock::{Clock as _, SystemClock};
+use stoker_shared::grpc;
 use tokio::sync::mpsc;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::bar::text;
 use super::place::{Client, sentence};
@@ -37,7 +38,7 @@ pub(super) fn changes(client: Client, run_id: i64) -> mpsc::Receiver<Change> {
         let mut is_away = false;
         while let Err(status) = pass_on(client.clone(), run_id, &sender, &mut heard).await {
             // Once it was there it may come back: it stops for an update, or another takes its place.
-            if !heard || status.code() != Code::Unavailable {
+            if !heard || !grpc::is_gone(&status) {
                 let _ = sender.send(Change::Lost(status)).await;
                 return;
             }

@@ -55,6 +55,9 @@ pub(crate) fn connect(
     Ok(consumer)
 }
 
+/// Bytes that a broker is asked for at once.
+const FETCH: &str = "524288";
+
 fn settings(config: &Config, number: usize, client: &mut ClientConfig) {
     let held = config.index.batch_bytes;
     client
@@ -71,11 +74,15 @@ fn settings(config: &Config, number: usize, client: &mut ClientConfig) {
         .set("reconnect.backoff.ms", "20")
         .set("fetch.wait.max.ms", "100")
         .set("fetch.queue.backoff.ms", "20")
+        // What is fetched is held beside the batch that is worked on, and the brokers are near: little at once keeps
+        // up. A larger message comes alone. (librdkafka takes no less for a fetch than for a message.)
+        .set("message.max.bytes", FETCH)
+        .set("fetch.max.bytes", FETCH)
+        .set("fetch.message.max.bytes", FETCH)
         .set(
             "queued.max.messages.kbytes",
-            (held / 3072).max(1024).to_string(),
+            (held / 6144).max(512).to_string(),
         )
-        .set("fetch.max.bytes", "1048576")
         .set("statistics.interval.ms", "5000");
     for (key, value) in &config.topic.properties {
         client.set(key, value);

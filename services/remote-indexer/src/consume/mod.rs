@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use futures::{FutureExt as _, StreamExt as _};
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
 use stoker_shared::kafka;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +37,8 @@ use waiting::Waiting;
 
 /// Messages to the first batch, at most.
 const FIRST_BATCH: usize = 32;
+/// Bytes by which the message that fills a batch goes beyond its limit, as a rule at most.
+const LAST_MESSAGE: usize = 64 << 10;
 /// A batch that takes longer must not keep the group from sharing out partitions.
 const LONG: Duration = Duration::from_secs(2);
 /// After an error of Kafka's, of which several come at once.
@@ -64,6 +68,10 @@ pub(crate) struct Consumer {
 struct Intake {
     records: Vec<Record>,
     bytes: usize,
+    /// What they say; one batch after the other has it, so that it is asked of the system once.
+    memory: BytesMut,
+    /// Bytes of it that a batch needs.
+    room: usize,
     /// Messages that make it full, at most: few at first, so that the first are searchable soon.
     limit: usize,
     /// Whether no more are wanted.
@@ -84,9 +92,9 @@ impl Consumer {
             number,
             kafka: Arc::new(kafka),
             indexer,
+            intake: Intake::new(settings.batch_bytes + LAST_MESSAGE),
             settings,
             board,
-            intake: Intake::default(),
             waiting: Waiting::default(),
         }
     }
@@ -316,18 +324,29 @@ fn number(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-impl Default for Intake {
-    fn default() -> Self {
+impl Intake {
+    /// Empty; a batch is of about `room` bytes.
+    fn new(room: usize) -> Self {
         Self {
             records: Vec::new(),
             bytes: 0,
+            memory: BytesMut::new(),
+            room,
             limit: FIRST_BATCH,
             is_closed: false,
         }
     }
-}
 
-impl Intake {
+    /// Takes a message in.
+    fn add(&mut self, message: &BorrowedMessage<'_>, epoch: u64) {
+        if self.records.is_empty() {
+            self.memory.reserve(self.room);
+        }
+        let record = Record::of(message, epoch, &mut self.memory);
+        self.bytes += record.size();
+        self.records.push(record);
+    }
+
     fn is_full(&self, settings: &IndexSettings) -> bool {
         let limit = self.limit.min(settings.batch_messages);
         self.records.len() >= limit || self.bytes >= settings.batch_bytes
@@ -343,11 +362,7 @@ impl Intake {
     }
 }
 
-fn take(
-    kafka: &StreamConsumer<Group>,
-    intake: &mut Intake,
-    message: &rdkafka::message::BorrowedMessage<'_>,
-) {
+fn take(kafka: &StreamConsumer<Group>, intake: &mut Intake, message: &BorrowedMessage<'_>) {
     use rdkafka::Message as _;
     let time = message.timestamp().to_millis();
     let time = time.and_then(chrono::DateTime::from_timestamp_millis);
@@ -359,7 +374,5 @@ fn take(
     group.metrics.taken(1);
     // A partition that went in this moment; whoever has it now takes the message.
     let Some(epoch) = epoch else { return };
-    let record = Record::of(message, epoch);
-    intake.bytes += record.size();
-    intake.records.push(record);
+    intake.add(message, epoch);
 }

@@ -15,9 +15,11 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Adds those that have to wait, to be looked at again after `pause`.
+    /// Adds those that have to wait, to be looked at again after `pause`. The memory of their batch is free for the
+    /// next one.
     pub(crate) fn add(&mut self, records: impl IntoIterator<Item = Record>, pause: Duration) {
-        for record in records {
+        for mut record in records {
+            record.move_out();
             self.bytes += record.size();
             self.records.push(record);
         }

@@ -178,28 +178,33 @@ impl Connection {
         &mut self,
         statements: &[(String, Params<'_>)],
     ) -> Result<Vec<Vec<Row>>, DbError> {
-        self.prepare_all(statements).await?;
-        let prepared = statements
-            .iter()
-            .filter_map(|(sql, params)| Some((self.statements.get(sql)?, *params)));
-        all(prepared.map(|(statement, params)| self.client.query(statement, params))).await
+        let prepared = self
+            .statements(statements.iter().map(|(sql, _)| sql))
+            .await?;
+        let prepared = prepared.iter().zip(statements);
+        all(prepared.map(|(statement, (_, params))| self.client.query(statement, params))).await
     }
 
-    async fn prepare_all(&mut self, statements: &[(String, Params<'_>)]) -> Result<(), DbError> {
-        let texts = statements.iter().map(|(sql, _)| sql);
+    /// Of each of these texts, prepared.
+    pub(crate) async fn statements<'t>(
+        &mut self,
+        texts: impl Iterator<Item = &'t String> + Clone,
+    ) -> Result<Vec<Statement>, DbError> {
         let new: BTreeSet<&String> = texts
+            .clone()
             .filter(|sql| !self.statements.contains_key(*sql))
             .collect();
         let prepared = all(new.iter().map(|sql| self.client.prepare(sql))).await?;
         let new = new.into_iter().cloned();
         self.statements.extend(new.zip(prepared));
-        Ok(())
+        Ok(texts
+            .filter_map(|sql| self.statements.get(sql).cloned())
+            .collect())
     }
 
-    /// How many rows a `COPY … FROM STDIN` took.
-    pub(crate) async fn copy(&mut self, sql: &str, mut data: Bytes) -> Result<u64, DbError> {
-        let statement = self.statement(sql).await?;
-        let sink = self.client.copy_in(&statement).await?;
+    /// How many rows a `COPY … FROM STDIN` took; several may be under way, one behind the other.
+    pub(crate) async fn copy(&self, sql: &Statement, mut data: Bytes) -> Result<u64, DbError> {
+        let sink = self.client.copy_in(sql).await?;
         futures::pin_mut!(sink);
         while !data.is_empty() {
             sink.feed(data.split_to(data.len().min(PIECE))).await?;
