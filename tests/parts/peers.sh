@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# One image for the servers of compose/ where none can be pulled: PostgreSQL, pgBouncer, Kafka, MinIO, Redis, nginx, ZooKeeper, Prometheus
-# and Alertmanager as they are installed here, laid over the base image of docker.sh. It takes the place of the official ones: programs of
-# the same names, with the same users and folders. Where compose/ leaves it to an image what is started, IMAGE-zookeeper says so.
+# One image for the servers of compose/ where none can be pulled: PostgreSQL, pgBouncer, Kafka, MinIO, Redis, nginx, ZooKeeper, OpenSearch,
+# Prometheus and Alertmanager as they are installed here, laid over the base image of docker.sh. It takes the place of the official ones:
+# programs of the same names, with the same users and folders. Where compose/ leaves it to an image what is started, IMAGE-zookeeper and
+# IMAGE-opensearch say so.
 # usage: peers.sh install|image|env      needs Debian or Ubuntu, and root; docker.sh, postgres.sh, kafka.sh and minio.sh installed before
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -11,13 +12,14 @@ export DOCKER_HOST=$STOKER_TEST_DOCKER
 mapfile -t files < <(find "$here/peers" -type f | sort)
 image=stoker-parts/peers:$(checksum "$0" "${files[@]}")
 tools=$STOKER_PARTS/peers/jars
-commands=(bash sh cat chmod chown curl dirname env find grep id ls mkdir od printf rm sed setpriv sleep touch tr)
+commands=(bash sh cat chmod chown curl dirname env find grep id ls mkdir od printf rm sed setpriv sleep touch tr uname)
 servers=(pgbouncer redis-server redis-cli nginx prometheus promtool prometheus-alertmanager amtool)
 
 install_() {
   if ! type -P "${servers[@]}" curl >/dev/null; then
     install_servers pgbouncer redis-server nginx-light prometheus prometheus-alertmanager curl
   fi
+  need unzip unzip
   download_jars "$here/peers/pom.xml" "$tools"
 }
 
@@ -63,6 +65,9 @@ image_() {
   kafka_script kafka-storage.sh kafka.tools.StorageTool
   kafka_script kafka-server-start.sh kafka.Kafka
   kafka_script kafka-topics.sh org.apache.kafka.tools.TopicCommand
+  unzip -q -d "$tree/usr/share" "$tools"/opensearch-*.zip
+  mv "$tree"/usr/share/opensearch-* "$tree/usr/share/opensearch"
+  ln -s "$jvm" "$tree/usr/share/opensearch/jdk"
   cp -r "$here/peers/tree/." "$tree/"
   ln -s "$jvm/bin/java" "$tree/usr/bin/java"
   ln -s usr/bin "$tree/bin"
@@ -72,16 +77,18 @@ image_() {
 }
 
 make_folders() {
-  mkdir -p "$tree"/{tmp,conf,data,datalog,root,prometheus,alertmanager} "$tree/var/lib/postgresql/data" "$tree/var/lib/kafka/data" "$tree/var/log/nginx" "$tree/var/lib/nginx"
+  mkdir -p "$tree"/{tmp,conf,data,datalog,root,prometheus,alertmanager} "$tree"/var/{lib/postgresql/data,lib/kafka/data,log/nginx,lib/nginx} "$tree/usr/share/opensearch/data"
   cat >"$tree/etc/passwd" <<USERS
 root:x:0:0::/root:/bin/sh
 postgres:x:999:999::/var/lib/postgresql:/bin/sh
 zookeeper:x:1000:1000::/data:/bin/sh
+opensearch:x:1000:1000::/usr/share/opensearch:/bin/sh
 nobody:x:65534:65534::/tmp:/bin/sh
 USERS
-  printf 'root:x:0:\npostgres:x:999:\nzookeeper:x:1000:\nnogroup:x:65534:\n' >"$tree/etc/group"
+  printf 'root:x:0:\npostgres:x:999:\nzookeeper:x:1000:\nopensearch:x:1000:\nnogroup:x:65534:\n' >"$tree/etc/group"
   chmod 1777 "$tree/tmp"
   chown -R 999:999 "$tree/var/lib/postgresql"
+  chown -R 1000:1000 "$tree/usr/share/opensearch"
   chown nobody "$tree/prometheus"
 }
 
@@ -97,6 +104,14 @@ FROM $id
 VOLUME /data /datalog
 ENTRYPOINT ["/docker-entrypoint.sh"]
 CMD ["zkServer.sh", "start-foreground"]
+DOCKERFILE
+  DOCKER_BUILDKIT=0 docker build --quiet --tag "$image-opensearch" - >/dev/null <<DOCKERFILE
+FROM $id
+ENV PATH=\$PATH:/usr/share/opensearch/bin
+WORKDIR /usr/share/opensearch
+USER 1000
+ENTRYPOINT ["./opensearch-docker-entrypoint.sh"]
+CMD ["opensearch"]
 DOCKERFILE
   docker tag "$id" "$image"
 }

@@ -1,5 +1,5 @@
 //! `compose/` comes up healthy with the peers that can be had, loads the sample data, heeds its limits, and keeps its
-//! secrets. Those that cannot be had (OpenSearch, MongoDB, LinuxForHealth's server) are read by compose alone.
+//! secrets. Those that cannot be had (MongoDB, LinuxForHealth's server) are read by compose alone.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -20,10 +20,13 @@ const GIB: u64 = 1 << 30;
 #[tokio::test]
 async fn the_stack_comes_up_loads_the_sample_and_goes_down() {
     let _turn = parts::turn().await;
-    let mut stack =
-        Stack::new("replica,audit,pgbouncer,redis,nginx,zookeeper,remote-indexer").unwrap();
+    let profiles = "replica,audit,pgbouncer,redis,nginx,zookeeper,opensearch,remote-indexer";
+    let mut stack = Stack::new(profiles).unwrap();
     stack.set("LOADER_WORKER_CPU_LIMIT", "1.5");
     stack.set("LOADER_WORKER_MEMORY_LIMIT", "768M");
+    stack.set("OPENSEARCH_HEAP", "-Xms512m -Xmx512m");
+    // The engine of the tests may not be allowed to give more than it has itself.
+    stack.set("OPENSEARCH_OPEN_FILES", "4096");
     let with_postgres = stack.engine.stoker_postgres_image().unwrap();
     stack.set("BACKUP_AGENT_IMAGE", with_postgres);
     stack.set("BACKUP_DRILL", "true");
@@ -89,6 +92,7 @@ fn limits_hold(stack: &Stack) {
         "minio",
         "redis",
         "zookeeper",
+        "opensearch",
     ] {
         assert_eq!(
             limits(&stack.inspect(service).unwrap()),

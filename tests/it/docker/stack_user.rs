@@ -22,7 +22,7 @@ const PEERS: [&str; 8] = [
 ];
 
 /// Those of which it is left to the image what is started, and as whom: each is made one of its own.
-const STARTED_BY_IMAGE: [&str; 1] = ["ZOOKEEPER"];
+const STARTED_BY_IMAGE: [&str; 2] = ["ZOOKEEPER", "OPENSEARCH"];
 
 /// See the [module](self); ended when dropped, with all that it kept.
 pub(super) struct Stack {
