@@ -49,7 +49,7 @@ for part in kustomize kubernetes-validate prometheus; do
   eval "$(tests/parts/$part.sh env)"
 done
 
-# What is delivered runs on an engine of its own; the peers of compose/ are the servers installed above.
+# What is delivered runs on an engine of its own; the peers of compose/ are the servers installed above, and those that peers.sh brings.
 for part in docker peers cyclonedx cargo-deny; do
   tests/parts/$part.sh install
 done

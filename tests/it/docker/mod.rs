@@ -3,6 +3,7 @@
 mod image;
 mod packing;
 mod stack;
+mod stack_peers;
 mod stack_seeds;
 mod stack_user;
 mod swarm;

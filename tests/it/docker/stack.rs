@@ -1,5 +1,5 @@
 //! `compose/` comes up healthy with the peers that can be had, loads the sample data, heeds its limits, and keeps its
-//! secrets. Those that cannot be had (OpenSearch, MongoDB, ZooKeeper, LinuxForHealth's server) are read by compose alone.
+//! secrets. Those that cannot be had (MongoDB, LinuxForHealth's server) are read by compose alone.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use serde_json::Value;
 use stoker_tests::fhir_database::{FhirDatabase, SchemaType};
 use stoker_tests::{docker, parts, repository};
 
+use super::stack_peers;
 use super::stack_seeds;
 use super::stack_user::Stack;
 
@@ -19,9 +20,13 @@ const GIB: u64 = 1 << 30;
 #[tokio::test]
 async fn the_stack_comes_up_loads_the_sample_and_goes_down() {
     let _turn = parts::turn().await;
-    let mut stack = Stack::new("replica,audit,pgbouncer,redis,nginx,remote-indexer").unwrap();
+    let profiles = "replica,audit,pgbouncer,redis,nginx,zookeeper,opensearch,remote-indexer";
+    let mut stack = Stack::new(profiles).unwrap();
     stack.set("LOADER_WORKER_CPU_LIMIT", "1.5");
     stack.set("LOADER_WORKER_MEMORY_LIMIT", "768M");
+    stack.set("OPENSEARCH_HEAP", "-Xms512m -Xmx512m");
+    // The engine of the tests may not be allowed to give more than it has itself.
+    stack.set("OPENSEARCH_OPEN_FILES", "4096");
     let with_postgres = stack.engine.stoker_postgres_image().unwrap();
     stack.set("BACKUP_AGENT_IMAGE", with_postgres);
     stack.set("BACKUP_DRILL", "true");
@@ -34,6 +39,7 @@ async fn the_stack_comes_up_loads_the_sample_and_goes_down() {
     a_backup_is_made_and_proven(&stack);
     nginx_and_pgbouncer_pass_on(&stack);
     the_replica_survives_a_restart(&stack);
+    stack_peers::work(&stack);
     every_service_is_watched(&mut stack).await;
     secrets_are_kept(&stack);
     services_stop_in_time(&stack);
@@ -85,6 +91,8 @@ fn limits_hold(stack: &Stack) {
         "kafka",
         "minio",
         "redis",
+        "zookeeper",
+        "opensearch",
     ] {
         assert_eq!(
             limits(&stack.inspect(service).unwrap()),

@@ -21,6 +21,9 @@ const PEERS: [&str; 8] = [
     "ALERTMANAGER",
 ];
 
+/// Those of which it is left to the image what is started, and as whom: each is made one of its own.
+const STARTED_BY_IMAGE: [&str; 2] = ["ZOOKEEPER", "OPENSEARCH"];
+
 /// See the [module](self); ended when dropped, with all that it kept.
 pub(super) struct Stack {
     pub(super) engine: Engine,
@@ -54,6 +57,10 @@ impl Stack {
         }
         let peers = required("STOKER_TEST_PEERS_IMAGE");
         variables.extend(PEERS.map(|peer| (format!("{peer}_IMAGE"), peers.clone())));
+        variables.extend(STARTED_BY_IMAGE.map(|peer| {
+            let image = format!("{peers}-{}", peer.to_lowercase());
+            (format!("{peer}_IMAGE"), image)
+        }));
         Ok(Self {
             engine,
             secrets,
