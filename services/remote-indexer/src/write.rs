@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
+use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
 use crate::config::SchemaType;
@@ -40,7 +41,7 @@ pub(crate) async fn write(
     match &written {
         Ok(_) => connection.simple("COMMIT").await?,
         // A connection that cannot be used is closed, which ends the transaction too.
-        Err(error) if !error.spares_connection() => {}
+        Err(error) if !(error.spares_connection() && connection.is_open()) => {}
         Err(_) => connection.simple("ROLLBACK").await?,
     }
     written
@@ -71,14 +72,8 @@ async fn write_within(
     written.resources.sort_unstable();
     let tables = tables.named();
     let tables = tables.filter(|(_, _, rows)| !rows.is_empty_for(&written.resources));
-    written.rows = copy(
-        connection,
-        schema,
-        tables.collect(),
-        &written.resources,
-        &ids,
-    )
-    .await?;
+    let tables = tables.collect();
+    written.rows = copy(connection, schema, tables, &written.resources, &ids).await?;
     Ok(written)
 }
 
@@ -97,18 +92,31 @@ async fn copy(
     };
     let texts: Vec<String> = tables.iter().map(copy_into).collect();
     let statements = connection.statements(texts.iter()).await?;
-    let connection = &*connection;
-    let mut copies = Vec::with_capacity(statements.len());
-    for (statement, (_, table, rows)) in statements.into_iter().zip(tables) {
+    let tables = statements.into_iter().zip(tables);
+    let rows = copy_each(connection, tables, resources, ids).await;
+    if rows.is_err() {
+        connection.close();
+    }
+    rows
+}
+
+async fn copy_each(
+    connection: &Connection,
+    tables: impl Iterator<Item = (Statement, (String, &'static Table, Rows))>,
+    resources: &[i64],
+    ids: &Ids<'_>,
+) -> Result<BTreeMap<&'static str, u64>, DbError> {
+    let mut copies = Vec::new();
+    for (statement, (_, table, rows)) in tables {
         copies.push(async move {
             let rows = rows.finish(resources, table.ids, ids);
             let rows = rows.ok_or_else(DbError::unresolved)?;
             Ok::<_, DbError>((table.kind, connection.copy(&statement, rows).await?))
         });
     }
-    let mut copied = stream::iter(copies).buffered(AT_ONCE);
+    let mut counts = stream::iter(copies).buffered(AT_ONCE);
     let mut rows = BTreeMap::new();
-    while let Some(of_table) = copied.next().await {
+    while let Some(of_table) = counts.next().await {
         let (kind, count) = of_table?;
         *rows.entry(kind).or_default() += count;
     }

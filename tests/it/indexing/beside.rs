@@ -8,7 +8,7 @@ use stoker_tests::remote_index::{MessageBuilder, create_topic, publish, until_al
 use stoker_tests::services::Service;
 
 use super::fixture::value;
-use super::scene::{LIMIT, Scene, family};
+use super::scene::{LIMIT, Scene, counter, family, until};
 
 /// The server has added a token and is not done: whoever adds it too waits for the server.
 #[tokio::test(flavor = "multi_thread")]
@@ -39,6 +39,37 @@ async fn a_token_that_the_server_is_just_adding_holds_up_only_who_needs_it() {
     server.commit().await.unwrap();
     scene.until_strings(&needs_it, &["waits"]).await;
     scene.until_done().await;
+    scene.end().await;
+}
+
+/// An index is built on a table without rows: nothing can be copied into it, while what goes into other tables is on its
+/// way behind it. All goes on once it is built, over a connection that knows which answer is whose.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_nothing_can_be_added_to_for_a_while_is_waited_for() {
+    let scene = Scene::plain().await;
+    let indexer = scene.indexer(&["index.look_again=200ms"]);
+    let mut other = scene.database.connect().await.unwrap();
+    let hold = "BEGIN; LOCK TABLE patient_str_values IN SHARE MODE";
+    sqlx::raw_sql(hold).execute(&mut other).await.unwrap();
+    let held = scene.put("Patient", "held", "hash").await;
+    let message = held.message().string("family", "held");
+    scene
+        .send(&[message.token("code", "codes", "held").build()])
+        .await;
+    until("another is in the way", || async {
+        counter(&indexer, "retries_total{cause=\"lock_timeout\"}").await > 2
+    })
+    .await;
+    assert!(scene.rows(&held).await.distinct.is_empty());
+    sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+    scene.until_strings(&held, &["held"]).await;
+    for n in 0..5 {
+        let next = scene.put("Patient", &format!("p{n}"), "hash").await;
+        scene.send(&[family(&next, "next")]).await;
+        scene.until_strings(&next, &["next"]).await;
+    }
+    scene.until_done().await;
+    assert_eq!(scene.dead_letters().await, []);
     scene.end().await;
 }
 

@@ -111,6 +111,7 @@ impl Database {
             client,
             driver,
             statements: HashMap::new(),
+            is_closed: false,
         };
         connection.simple(SESSION).await?;
         if self.citus {
@@ -141,6 +142,7 @@ pub(crate) struct Connection {
     client: Client,
     driver: AbortHandle,
     statements: HashMap<String, Statement>,
+    is_closed: bool,
 }
 
 /// Parameters of a statement.
@@ -149,7 +151,13 @@ pub(crate) type Params<'p> = &'p [&'p (dyn ToSql + Sync)];
 impl Connection {
     /// Whether it was not seen to end.
     pub(crate) fn is_open(&self) -> bool {
-        !self.client.is_closed()
+        !(self.is_closed || self.client.is_closed())
+    }
+
+    /// Ends it, and its transaction.
+    pub(crate) fn close(&mut self) {
+        self.is_closed = true;
+        self.driver.abort();
     }
 
     /// Statements without parameters and results.
@@ -202,7 +210,9 @@ impl Connection {
             .collect())
     }
 
-    /// How many rows a `COPY … FROM STDIN` took; several may be under way, one behind the other.
+    /// How many rows a `COPY … FROM STDIN` took; several may be under way, one behind the other. Where one fails, the
+    /// connection is to be closed: tokio-postgres ends it twice when the server refuses to begin it, and takes the
+    /// answer to the second end for the next statement's.
     pub(crate) async fn copy(&self, sql: &Statement, mut data: Bytes) -> Result<u64, DbError> {
         let sink = self.client.copy_in(sql).await?;
         futures::pin_mut!(sink);

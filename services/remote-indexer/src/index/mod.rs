@@ -187,8 +187,8 @@ impl Indexer {
 
     async fn connected(&mut self) -> Result<&mut Connection, DbError> {
         let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.database.connect().await?,
+            Some(connection) if connection.is_open() => connection,
+            _ => self.database.connect().await?,
         };
         Ok(self.connection.insert(connection))
     }
