@@ -49,8 +49,8 @@ async fn a_table_that_nothing_can_be_added_to_for_a_while_is_waited_for() {
     let scene = Scene::plain().await;
     let indexer = scene.indexer(&["index.look_again=200ms"]);
     let mut other = scene.database.connect().await.unwrap();
-    let hold = "BEGIN; LOCK TABLE patient_str_values IN SHARE MODE";
-    sqlx::raw_sql(hold).execute(&mut other).await.unwrap();
+    let lock = "BEGIN; LOCK TABLE patient_str_values IN SHARE MODE";
+    sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
     let held = scene.put("Patient", "held", "hash").await;
     let message = held.message().string("family", "held");
     scene
