@@ -75,9 +75,8 @@ fn settings(config: &Config, number: usize, client: &mut ClientConfig) {
         .set("fetch.wait.max.ms", "100")
         .set("fetch.queue.backoff.ms", "20")
         // What is fetched is held beside the batch that is worked on, and the brokers are near: little at once keeps
-        // up. A larger message comes alone. (librdkafka takes no less for a fetch than for a message.)
+        // up. A larger message comes alone. (librdkafka asks for no more than it may queue, and no less than a message.)
         .set("message.max.bytes", FETCH)
-        .set("fetch.max.bytes", FETCH)
         .set("fetch.message.max.bytes", FETCH)
         .set(
             "queued.max.messages.kbytes",
