@@ -1,5 +1,6 @@
 //! Events on a real Kafka: heard by every process, and no harm when Kafka is away.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use stoker_proto::events::v1::event::Kind;
 use stoker_proto::events::v1::{Event, JobStarted};
 use stoker_shared::clock::SystemClock;
 use stoker_shared::kafka::{Events, KafkaConfig, Listener};
-use stoker_tests::kafka::Kafka;
+use stoker_tests::kafka::{self, Kafka};
 use stoker_tests::parts;
 use tokio::time::timeout;
 
@@ -28,7 +29,7 @@ async fn until_heard(events: &Events, heard: bool) {
     let deadline = Instant::now() + LIMIT;
     while events.are_heard() != heard {
         assert!(Instant::now() < deadline, "still {}", !heard);
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -50,8 +51,7 @@ async fn next_about(listener: &mut Listener, job_id: i64) -> Event {
     timeout(LIMIT, about).await.unwrap()
 }
 
-/// Announces until it is heard: what is announced before a consumer has found the topic's end, or before a
-/// connection stands again, may be missed.
+/// Announces until it is heard: what is announced before a connection stands again may be missed.
 async fn announced_and_heard(by: &Events, listener: &mut Listener, job_id: i64) -> Event {
     let announcing = async {
         loop {
@@ -92,6 +92,35 @@ async fn every_process_hears_what_any_announces_also_after_kafka_was_killed() {
     kafka.restart().unwrap();
     until_heard(&worker, true).await;
     announced_and_heard(&scanner, &mut at_worker, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_announced_as_soon_as_events_are_heard_is_heard() {
+    let kafka = kafka::shared().await.unwrap();
+    for topic in 0..10 {
+        let config = KafkaConfig {
+            events_topic: format!("at-once-{topic}"),
+            ..config(kafka.broker())
+        };
+        let (by, at) = (connect(&config, "scanner"), connect(&config, "worker"));
+        let mut listener = at.listen();
+        until_heard(&at, true).await;
+        // Their keys put them into all partitions, of which none may be the last to be heard.
+        let jobs = 0..20;
+        for job_id in jobs.clone() {
+            by.announce(&format!("job/{job_id}"), started(job_id));
+        }
+        let mut heard = HashSet::new();
+        while heard.len() < jobs.clone().count() {
+            let next = timeout(LIMIT, listener.next()).await;
+            let next = next.unwrap_or_else(|_| panic!("of {jobs:?}, heard: {heard:?}"));
+            if let Some(Kind::JobStarted(JobStarted { job_id })) =
+                next.and_then(|h| h.event.kind.clone())
+            {
+                heard.insert(job_id);
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use rdkafka::Message as _;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use stoker_proto::events::v1::Event;
 use tokio::sync::broadcast;
@@ -46,6 +47,7 @@ pub(super) fn start(
         .set("group.id", format!("stoker-events-{}", Uuid::new_v4()))
         .set("auto.offset.reset", "latest")
         .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
         .set("session.timeout.ms", "10000")
         .set("topic.metadata.refresh.interval.ms", "30000")
         .create_with_context(Hearing(Arc::clone(&state)))?;
@@ -87,12 +89,14 @@ async fn hear(
         };
         match received {
             Ok(message) => {
+                state.found(message.partition());
                 if let Some(event) = decode(&message) {
                     state.heard();
                     // Nobody listening is no fault.
                     let _ = heard.send(Arc::new(event));
                 }
             }
+            Err(KafkaError::PartitionEOF(partition)) => state.found(partition),
             Err(error) => {
                 tracing::debug!(%error, "cannot hear events");
                 tokio::time::sleep(PAUSE).await;

@@ -1,7 +1,8 @@
 //! What is known of Kafka's health, told once at each change.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -11,6 +12,7 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 
 use crate::health::Metrics;
 
@@ -20,6 +22,8 @@ pub(super) struct State {
     brokers: String,
     away: AtomicBool,
     hears: AtomicBool,
+    /// Partitions that came and whose end is being looked for: what is announced there may be missed.
+    sought: Mutex<HashSet<i32>>,
     last: Mutex<String>,
     announced: Counter,
     dropped: Counter,
@@ -33,6 +37,7 @@ impl State {
             brokers,
             away: AtomicBool::new(false),
             hears: AtomicBool::new(false),
+            sought: Mutex::default(),
             last: Mutex::default(),
             announced: Counter::default(),
             dropped: Counter::default(),
@@ -62,13 +67,32 @@ impl State {
         self.hears.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_hears(&self, hears: bool) {
+    fn set_hears(&self, hears: bool) {
         self.hears.store(hears, Ordering::Relaxed);
         self.up.set(hears.into());
     }
 
     pub(super) fn heard(&self) {
         self.heard.inc();
+    }
+
+    /// These partitions, and no others, are to be heard from their ends on.
+    fn seek(&self, partitions: HashSet<i32>) {
+        self.set_hears(false);
+        *self.sought() = partitions;
+    }
+
+    /// The end of `partition` is known. With the last one of them everything is heard.
+    pub(super) fn found(&self, partition: i32) {
+        let mut sought = self.sought();
+        sought.remove(&partition);
+        if sought.is_empty() {
+            self.set_hears(true);
+        }
+    }
+
+    fn sought(&self) -> MutexGuard<'_, HashSet<i32>> {
+        self.sought.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn dropped(&self) {
@@ -160,10 +184,16 @@ impl ClientContext for Hearing {
 }
 
 impl ConsumerContext for Hearing {
-    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(partitions) => self.0.set_hears(partitions.count() > 0),
-            Rebalance::Revoke(_) | Rebalance::Error(_) => self.0.set_hears(false),
-        }
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        self.0.seek(match rebalance {
+            Rebalance::Assign(partitions) => {
+                let elements = partitions.elements();
+                elements
+                    .iter()
+                    .map(TopicPartitionListElem::partition)
+                    .collect()
+            }
+            Rebalance::Revoke(_) | Rebalance::Error(_) => HashSet::new(),
+        });
     }
 }
