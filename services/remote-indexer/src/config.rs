@@ -95,7 +95,7 @@ pub struct IndexSettings {
     pub batch_messages: usize,
     /// Bytes of messages to a transaction, about.
     pub batch_bytes: usize,
-    /// How long a transaction waits for more messages when fewer are there.
+    /// How long a transaction waits for more messages when fewer are there; once more as long as they come fast.
     #[serde(with = "humantime_serde")]
     pub gather: Duration,
     /// Pause before messages that wait for the server are looked at again.
@@ -169,7 +169,7 @@ impl Default for IndexSettings {
         Self {
             max_ready_time: Duration::from_mins(3),
             batch_messages: 2500,
-            batch_bytes: 3 << 20,
+            batch_bytes: 2 << 20,
             gather: Duration::from_millis(20),
             look_again: Duration::from_millis(500),
             waiting_bytes: 32 << 20,

@@ -106,6 +106,7 @@ fn consumers(
             metrics: metrics.clone(),
             clock: Arc::clone(&context.clock),
             trouble: index::Trouble::default(),
+            all_in_time: false,
         };
         let kafka = consume::connect(config, number, metrics.clone())?;
         let (settings, board) = (config.index.clone(), board.clone());

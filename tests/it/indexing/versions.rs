@@ -85,6 +85,39 @@ async fn of_several_versions_in_a_batch_the_newest_that_is_there_is_applied() {
     scene.end().await;
 }
 
+/// What came in time until now is written without a look before the transaction; each message is judged all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_messages_that_were_in_time_early_and_late_ones_are_told_apart() {
+    let scene = Scene::plain().await;
+    let indexer = scene.indexer(&[LOOK_AGAIN, "index.gather=1s"]);
+    let in_time = scene.put("Patient", "in-time", "hash").await;
+    scene.send(&[family(&in_time, "in time")]).await;
+    scene.until_strings(&in_time, &["in time"]).await;
+
+    let first = scene.put("Patient", "p1", "hash-1").await;
+    let second = scene.put("Patient", "p1", "hash-2").await;
+    let mut open = scene.begin().await;
+    let early = open.put("Patient", "p2", "hash").await.unwrap();
+    let late_and_bad = first.message().string(&"n".repeat(300), "x").build();
+    let messages = [
+        family(&second, "second"),
+        family(&first, "first"),
+        late_and_bad,
+        family(&early, "early"),
+        family(&in_time, "in time"),
+    ];
+    scene.send(&messages).await;
+    scene.until_strings(&second, &["second"]).await;
+    until_waiting(&indexer, 1).await;
+    assert_eq!(discarded(&indexer, "superseded").await, 2);
+    open.commit().await.unwrap();
+    scene.until_strings(&early, &["early"]).await;
+    scene.until_done().await;
+    assert_eq!(scene.strings(&in_time).await, ["in time"]);
+    assert_eq!(scene.dead_letters().await, []);
+    scene.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_message_of_a_rolled_back_transaction_is_discarded_in_time_and_offsets_go_on() {
     let scene = Scene::plain().await;

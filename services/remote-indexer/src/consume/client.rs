@@ -73,7 +73,7 @@ fn settings(config: &Config, number: usize, client: &mut ClientConfig) {
         // Half of it must pass from one broker's connection to the next, of which the group's coordinator is the third.
         .set("reconnect.backoff.ms", "20")
         .set("fetch.wait.max.ms", "100")
-        .set("fetch.queue.backoff.ms", "20")
+        .set("fetch.queue.backoff.ms", "5")
         // What is fetched is held beside the batch that is worked on, and the brokers are near: little at once keeps
         // up. A larger message comes alone. (librdkafka asks for no more than it may queue, and no less than a message.)
         .set("message.max.bytes", FETCH)

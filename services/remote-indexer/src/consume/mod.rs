@@ -39,6 +39,9 @@ use waiting::Waiting;
 const FIRST_BATCH: usize = 32;
 /// Bytes by which the message that fills a batch goes beyond its limit, as a rule at most.
 const LAST_MESSAGE: usize = 64 << 10;
+/// While messages come so fast that so many times the waiting for more fills a batch, more are waited for: large batches
+/// cost the database less.
+const FILLS: usize = 32;
 /// A batch that takes longer must not keep the group from sharing out partitions.
 const LONG: Duration = Duration::from_secs(2);
 /// After an error of Kafka's, of which several come at once.
@@ -179,6 +182,7 @@ impl Consumer {
             .map_or(until, |look| look.min(until));
         let mut pausing = self.board.pausing();
         let mut messages = self.kafka.stream();
+        let mut before = 0;
         while !self.intake.is_full(&self.settings) {
             // What has come already is taken without a look at anything else.
             let received = if let Some(received) = messages.next().now_or_never() {
@@ -188,7 +192,15 @@ impl Consumer {
                     biased;
                     () = stop.cancelled() => return Ok(()),
                     received = messages.next() => received,
-                    () = tokio::time::sleep_until(until) => return Ok(()),
+                    () = tokio::time::sleep_until(until) => {
+                        let came = self.intake.bytes - before;
+                        if came == 0 || came * FILLS < self.settings.batch_bytes {
+                            return Ok(());
+                        }
+                        before = self.intake.bytes;
+                        until += self.settings.gather;
+                        continue;
+                    }
                     _ = pausing.changed() => return Ok(()),
                 }
             };

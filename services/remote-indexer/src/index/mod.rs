@@ -55,6 +55,8 @@ pub(crate) struct Indexer {
     pub(crate) clock: SharedClock,
     /// What is the matter, for people.
     pub(crate) trouble: Trouble,
+    /// Of the last messages none was early or late.
+    pub(crate) all_in_time: bool,
 }
 
 /// What is the matter, if anything; clones share it.

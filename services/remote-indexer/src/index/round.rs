@@ -1,6 +1,6 @@
 //! One look at messages of one schema: those whose version is there are written, in one transaction.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::{Indexer, Item, State};
@@ -24,12 +24,22 @@ impl Indexer {
         schema: &Arc<Schema>,
         items: &mut [&mut Item],
     ) -> Result<(), DbError> {
+        if self.all_in_time {
+            self.apply_unseen(schema, items).await?;
+            if !items.iter().any(|item| item.is_open()) {
+                return Ok(());
+            }
+        }
         self.judge(schema, items).await?;
         let types = schema.types();
         let mut parts = vec![newest(items)];
         while let Some(part) = parts.pop() {
             match self.apply(schema, &types, items, &part).await {
-                Ok(()) => {}
+                Ok(poisons) => {
+                    for (place, poison) in poisons {
+                        items[place].state = State::Poison(poison);
+                    }
+                }
                 Err(DbError::Refused(error)) => match part.as_slice() {
                     [] => {}
                     [one] => {
@@ -43,20 +53,34 @@ impl Indexer {
                         parts.extend([second.to_vec(), first.to_vec()]);
                     }
                 },
-                Err(error) => {
-                    if matches!(error, DbError::RowGone(_)) {
-                        schema.caches().clear();
-                    }
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             }
         }
         for item in items {
-            if matches!(item.state, State::Open(..)) {
+            if item.is_open() {
                 item.state = State::Wait;
             }
         }
         Ok(())
+    }
+
+    /// Writes messages without a look at what is there before, as the look within the transaction tells too: that is
+    /// cheaper while none is early or late. What is not written, for whatever reason, stays open.
+    async fn apply_unseen(
+        &mut self,
+        schema: &Arc<Schema>,
+        items: &mut [&mut Item],
+    ) -> Result<(), DbError> {
+        let types = self.types(schema, items).await?;
+        let mut places = newest(items);
+        places.retain(|place| match &items[*place].state {
+            State::Open(_, head) => types.with_tables(&head.resource_type).is_ok(),
+            _ => false,
+        });
+        match self.apply(schema, &types, items, &places).await {
+            Err(DbError::Refused(_)) => Ok(()),
+            done => done.map(drop),
+        }
     }
 
     /// Leaves open only what is to be applied.
@@ -83,8 +107,11 @@ impl Indexer {
         let current = ready::current(connection, schema, &by_type, Look::Free)
             .instrument(tracing::info_span!("ready"))
             .await?;
+        self.all_in_time = true;
         for item in items {
+            let was_open = item.is_open();
             self.judge_one(item, &current);
+            self.all_in_time &= was_open == item.is_open();
         }
         Ok(())
     }
@@ -128,14 +155,15 @@ impl Indexer {
         }
     }
 
-    /// Writes the messages at these places, of which no two are about the same resource.
+    /// Writes the messages at these places, of which no two are about the same resource; answers those that can never
+    /// be.
     async fn apply(
         &mut self,
         schema: &Schema,
         types: &Types,
         items: &mut [&mut Item],
         places: &[usize],
-    ) -> Result<(), DbError> {
+    ) -> Result<Vec<(usize, Poison)>, DbError> {
         let mut poisons = Vec::new();
         let written = {
             let mut batch = Batch::new(schema, types);
@@ -152,23 +180,12 @@ impl Indexer {
             }
             self.write(schema, batch).await?
         };
-        for (place, poison) in poisons {
-            items[place].state = State::Poison(poison);
+        let done = done_with(items, places, &written.resources);
+        self.metrics.applied(done.len() as u64);
+        for place in done {
+            items[place].state = State::Done;
         }
-        let done: HashSet<i64> = written.resources.iter().copied().collect();
-        let mut applied = 0;
-        for item in items {
-            let State::Open(_, head) = &item.state else {
-                continue;
-            };
-            // Those of the same version that came twice are done with it.
-            if done.contains(&head.logical_resource_id) {
-                item.state = State::Done;
-                applied += 1;
-            }
-        }
-        self.metrics.applied(applied);
-        Ok(())
+        Ok(poisons)
     }
 
     /// Resources that need what another transaction is just adding are left out, as those that another is changing.
@@ -191,12 +208,22 @@ impl Indexer {
         let span = tracing::info_span!("write", resources);
         let written = write::write(self.connected().await?, schema, batch)
             .instrument(span)
-            .await?;
+            .await;
+        if matches!(written, Err(DbError::RowGone(_))) {
+            schema.caches().clear();
+        }
+        let written = written?;
         self.metrics.batch(written.resources.len(), began.elapsed());
         for (kind, rows) in &written.rows {
             self.metrics.rows(kind, *rows);
         }
         Ok(written)
+    }
+}
+
+impl Item {
+    fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(..))
     }
 }
 
@@ -209,6 +236,26 @@ fn newest(items: &[&mut Item]) -> Vec<usize> {
         }
     }
     last.into_values().collect()
+}
+
+/// The places of messages that are done when of those at `places` these resources (ascending) were written: those, and
+/// what says the same once more.
+fn done_with(items: &[&mut Item], places: &[usize], written: &[i64]) -> Vec<usize> {
+    let mut heads = HashMap::with_capacity(written.len());
+    for place in places {
+        if let State::Open(_, head) = &items[*place].state
+            && written.binary_search(&head.logical_resource_id).is_ok()
+        {
+            heads.insert(head.logical_resource_id, head);
+        }
+    }
+    let is_done = |item: &Item| match &item.state {
+        State::Open(_, head) => heads.get(&head.logical_resource_id) == Some(&head),
+        _ => false,
+    };
+    let items = items.iter().enumerate();
+    let done = items.filter(|(_, item)| is_done(item));
+    done.map(|(place, _)| place).collect()
 }
 
 fn values<'p>(payload: &'p [u8], types: &Types) -> Result<Values<'p>, Poison> {

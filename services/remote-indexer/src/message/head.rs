@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, de};
 
-use super::{Text, of_json};
+use super::{Text, of_json, text};
 use crate::poison::Poison;
 
 /// What is told of a message before its values.
@@ -43,15 +43,18 @@ impl Data<'_> {
     }
 }
 
-/// Reads it.
-pub(super) fn read(text: &str) -> Result<Envelope<'_>, Poison> {
+/// Reads it. What it does not look at may be no UTF-8 either.
+pub(super) fn read(payload: &[u8]) -> Result<Envelope<'_>, Poison> {
     let mut reading = Reading::default();
-    let mut json = serde_json::Deserializer::from_str(text);
+    let mut json = serde_json::Deserializer::from_slice(payload);
     let read = (&mut reading)
         .deserialize(&mut json)
         .and_then(|()| json.end());
     match read {
-        Err(error) if !reading.has_enough => Err(of_json(&error)),
+        Err(error) if !reading.has_enough => {
+            text(payload)?;
+            Err(of_json(&error))
+        }
         _ => Ok(reading.envelope),
     }
 }

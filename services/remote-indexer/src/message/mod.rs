@@ -61,7 +61,7 @@ pub(crate) fn head(payload: &[u8], instance: &str) -> Result<Sight, Poison> {
     if payload.is_empty() || payload == b"null" {
         return Ok(Sight::Empty);
     }
-    let envelope = head::read(text(payload)?)?;
+    let envelope = head::read(payload)?;
     if envelope.instance_identifier.as_deref() != Some(instance) {
         return Ok(Sight::OtherInstance);
     }

@@ -1,5 +1,7 @@
 //! Search parameter values, by kind: `spec/fhir-remote-index.md` §4.3.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 use super::{Decimal, Text};
@@ -156,7 +158,9 @@ impl Values<'_> {
     pub(super) fn check(&self) -> Result<(), Poison> {
         for value in &self.string_values {
             fits("stringValues.name", &value.name, NAME_CHARS)?;
-            without_nul("stringValues.value", value.value.as_deref())?;
+            if let Some(text) = &value.value {
+                without_nul("stringValues.value", text)?;
+            }
         }
         for value in &self.number_values {
             fits("numberValues.name", &value.name, NAME_CHARS)?;
@@ -261,8 +265,8 @@ fn needed(field: &str, text: Option<&Text<'_>>, chars: usize) -> Result<(), Pois
     }
 }
 
-fn fits(field: &str, text: &str, chars: usize) -> Result<(), Poison> {
-    without_nul(field, Some(text))?;
+fn fits(field: &str, text: &Text<'_>, chars: usize) -> Result<(), Poison> {
+    without_nul(field, text)?;
     // There are never more characters than bytes.
     if text.len() > chars && text.chars().count() > chars {
         let found = text.chars().count();
@@ -272,10 +276,10 @@ fn fits(field: &str, text: &str, chars: usize) -> Result<(), Poison> {
     Ok(())
 }
 
-fn without_nul(field: &str, text: Option<&str>) -> Result<(), Poison> {
-    // PostgreSQL's texts cannot hold it.
-    match text {
-        Some(text) if text.contains('\0') => Err(Poison::bad_value(format!(
+fn without_nul(field: &str, text: &Text<'_>) -> Result<(), Poison> {
+    // JSON has it as an escape only, with which no text is borrowed; PostgreSQL's texts cannot hold it.
+    match &text.0 {
+        Cow::Owned(text) if text.contains('\0') => Err(Poison::bad_value(format!(
             "{field} holds the character U+0000"
         ))),
         _ => Ok(()),

@@ -41,7 +41,8 @@ impl Table {
         match self {
             Self::ParameterNames | Self::CodeSystems | Self::Canonicals => 10_000,
             Self::Tokens => 100_000,
-            Self::Idents => 200_000,
+            // References are to what was written just before, or to the same few again and again.
+            Self::Idents => 56_000,
         }
     }
 

@@ -22,8 +22,8 @@ const NULL: [u8; 4] = (-1_i32).to_be_bytes();
 pub(crate) struct Rows {
     bytes: Vec<u8>,
     row: usize,
-    /// Where the first rows of the resource begin.
-    first: Vec<usize>,
+    /// Where the first rows of the resource begin, and what their bytes fold to.
+    first: Vec<(usize, u64)>,
     /// The others.
     of_resource: HashSet<Print, BuildHasherDefault<AsItIs>>,
     parts: Vec<Part>,
@@ -119,12 +119,15 @@ impl Rows {
 
     pub(super) fn end(&mut self, ids: &Ids<'_>) {
         let (before, row) = self.bytes.split_at(self.row);
+        let folded = fold(row);
         // The length of a row is part of it: no row begins as another one does.
-        let is_there = self.first.iter().any(|at| before[*at..].starts_with(row));
+        let is_same =
+            |&(at, other): &(usize, u64)| other == folded && before[at..].starts_with(row);
+        let is_there = self.first.iter().any(is_same);
         if is_there {
             self.bytes.truncate(self.row);
         } else if self.first.len() < FEW {
-            self.first.push(self.row);
+            self.first.push((self.row, folded));
         } else if !self.of_resource.insert(ids.print(row)) {
             self.bytes.truncate(self.row);
         }
@@ -171,6 +174,16 @@ impl Rows {
             None => self.bytes.extend_from_slice(&NULL),
         }
     }
+}
+
+/// A number that tells most rows apart.
+fn fold(row: &[u8]) -> u64 {
+    let (words, rest) = row.as_chunks();
+    let fold = |folded: u64, word: &[u8; 8]| folded.rotate_left(9) ^ u64::from_le_bytes(*word);
+    let folded = words.iter().fold(0, fold);
+    rest.iter().fold(folded, |folded, byte| {
+        folded.rotate_left(9) ^ u64::from(*byte)
+    })
 }
 
 /// Asks for each text of these columns in these rows, and puts the id that is answered in its place. None as soon as
