@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -99,43 +100,44 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
+    let global = &cli.global;
     let command = match cli.command {
         // A service has a log of its own.
-        Command::Serve(args) => return commands::serve::run(args, &cli.global).await,
-        Command::Up(args) => return Box::pin(commands::up::run(args, &cli.global)).await,
+        Command::Serve(args) => return apart(|| commands::serve::run(args, global)).await,
+        Command::Up(args) => return apart(|| commands::up::run(args, global)).await,
         Command::Index(args) if args.is_service() => {
-            return Box::pin(commands::index::run(args, &cli.global, output)).await;
+            return apart(|| commands::index::run(args, global, output)).await;
         }
         Command::FhirBucket(args) => {
-            return Box::pin(commands::fhir_bucket::run(args, &cli.global)).await;
+            return apart(|| commands::fhir_bucket::run(args, global)).await;
         }
         Command::FhirRemoteIndex(args) => {
-            return Box::pin(commands::fhir_remote_index::run(args, &cli.global)).await;
+            return apart(|| commands::fhir_remote_index::run(args, global)).await;
         }
         command => command,
     };
     // Errors are told as one sentence; the log is for those who ask for it.
-    let level = match cli.global.verbose {
+    let level = match global.verbose {
         0 => "off",
         1 => "info",
         _ => "debug",
     };
     let mut logs = TelemetryConfig::at_level(level);
-    if !cli.global.json {
+    if !global.json {
         logs.log_format = LogFormat::Human;
     }
     let telemetry = telemetry::init(&logs, "stoker")?;
     let code = match command {
-        Command::Load(args) => commands::load::run(*args, &cli.global, output).await,
-        Command::Jobs(args) => commands::jobs::run(args, &cli.global, output).await,
-        Command::Retry(args) => commands::retry::run(*args, &cli.global, output).await,
-        Command::Index(args) => commands::index::run(args, &cli.global, output).await,
-        Command::Reindex(args) => commands::reindex::run(*args, &cli.global, output).await,
-        Command::Backup(args) => Box::pin(commands::backup::run(*args, &cli.global, output)).await,
-        Command::Sandbox(args) => commands::sandbox::run(args, output).await,
-        Command::Config(args) => commands::config::run(&args, &cli.global, output),
-        Command::Health(args) => commands::health::run(&args, &cli.global, output).await,
-        Command::Doctor(args) => commands::doctor::run(*args, &cli.global, output).await,
+        Command::Load(args) => apart(|| commands::load::run(*args, global, output)).await,
+        Command::Jobs(args) => apart(|| commands::jobs::run(args, global, output)).await,
+        Command::Retry(args) => apart(|| commands::retry::run(*args, global, output)).await,
+        Command::Index(args) => apart(|| commands::index::run(args, global, output)).await,
+        Command::Reindex(args) => apart(|| commands::reindex::run(*args, global, output)).await,
+        Command::Backup(args) => apart(|| commands::backup::run(*args, global, output)).await,
+        Command::Sandbox(args) => apart(|| commands::sandbox::run(args, output)).await,
+        Command::Config(args) => commands::config::run(&args, global, output),
+        Command::Health(args) => apart(|| commands::health::run(&args, global, output)).await,
+        Command::Doctor(args) => apart(|| commands::doctor::run(*args, global, output)).await,
         Command::Serve(_)
         | Command::Up(_)
         | Command::FhirBucket(_)
@@ -145,6 +147,13 @@ async fn run(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
     };
     telemetry.shutdown();
     code
+}
+
+/// A future on the heap. Where several are awaited in one place, each would have its room on the stack, all of which
+/// the process then holds as long as it runs.
+#[inline(never)]
+fn apart<F: Future>(begin: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::pin(begin())
 }
 
 #[cfg(test)]

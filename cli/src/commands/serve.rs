@@ -9,7 +9,7 @@ use stoker_shared::config::{self, ConfigFaults, Load};
 use stoker_shared::service::{self, Context, ServiceConfig, ServiceSettings};
 use stoker_shared::telemetry::{self, LogFormat, TelemetryConfig};
 
-use crate::Global;
+use crate::{Global, apart};
 
 /// Run one service until a signal stops it
 ///
@@ -83,33 +83,33 @@ pub async fn run(args: ServeArgs, global: &Global) -> anyhow::Result<ExitCode> {
     match args.service {
         Service::BucketScanner => {
             let name = "bucket-scanner";
-            Box::pin(run_one(name, &load(name), global, bucket_scanner::run)).await?;
+            apart(|| run_one(name, load(name), global, bucket_scanner::run)).await?;
         }
         Service::LoaderWorker => {
             let name = "loader-worker";
-            Box::pin(run_one(name, &load(name), global, loader_worker::run)).await?;
+            apart(|| run_one(name, load(name), global, loader_worker::run)).await?;
         }
         Service::ReindexDriver => {
             let name = "reindex-driver";
-            Box::pin(run_one(name, &load(name), global, reindex_driver::run)).await?;
+            apart(|| run_one(name, load(name), global, reindex_driver::run)).await?;
         }
         Service::BackupAgent => {
             let name = "backup-agent";
-            Box::pin(run_one(name, &load(name), global, backup_agent::run)).await?;
+            apart(|| run_one(name, load(name), global, backup_agent::run)).await?;
         }
-        Service::RemoteIndexer => remote_indexer(&load("remote-indexer"), global).await?,
+        Service::RemoteIndexer => remote_indexer(load("remote-indexer"), global).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs the remote-indexer, for `stoker index` too.
-pub(super) async fn remote_indexer(load: &Load, global: &Global) -> anyhow::Result<()> {
-    Box::pin(run_one("remote-indexer", load, global, remote_indexer::run)).await
+pub(super) async fn remote_indexer(load: Load, global: &Global) -> anyhow::Result<()> {
+    apart(|| run_one("remote-indexer", load, global, remote_indexer::run)).await
 }
 
 async fn run_one<C, F, Fut, E>(
     name: &'static str,
-    load: &Load,
+    load: Load,
     global: &Global,
     service: F,
 ) -> anyhow::Result<()>
@@ -119,7 +119,7 @@ where
     Fut: Future<Output = Result<(), E>>,
     E: Display,
 {
-    let config: C = config::load(load)?;
+    let config: C = config::load(&load)?;
     let telemetry = telemetry::init(&logs(&config.service().telemetry, global), name)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "{name} starting");
     let ended = service::run(config, Context::default(), service).await;

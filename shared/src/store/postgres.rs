@@ -24,6 +24,9 @@ const TABLE_EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM information_schema.tabl
      WHERE table_schema = current_schema() AND table_name = $1)";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that was unused for longer is tried before it is used: the server may have ended it. Trying takes a
+/// round trip, which the busy do without.
+const TRY_AFTER: Duration = Duration::from_millis(500);
 /// How often it is seen whether the password is another.
 const LOOK_AT_PASSWORD: Duration = Duration::from_secs(5);
 /// `server_version_num` of PostgreSQL 12.
@@ -102,6 +105,13 @@ fn pool(connections: u32, how: PgConnectOptions) -> Pool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(CONNECT_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|conn, seen| {
+            Box::pin(async move {
+                let is_well = seen.idle_for <= TRY_AFTER || conn.ping().await.is_ok();
+                Ok(is_well)
+            })
+        })
         .connect_lazy_with(how)
 }
 

@@ -97,7 +97,7 @@ pub async fn run(args: IndexArgs, global: &Global, output: &Output) -> anyhow::R
         ..Load::section("remote-indexer")
     };
     match args.command {
-        None => serve::remote_indexer(&load, global).await?,
+        None => serve::remote_indexer(load, global).await?,
         Some(IndexCommand::Status { server, watch }) if watch => {
             return status::watch(&server, output).await;
         }
