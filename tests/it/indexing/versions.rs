@@ -188,8 +188,8 @@ async fn a_resource_that_was_deleted_meanwhile_keeps_what_it_has() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_transaction_delays_no_other_resource() {
     let scene = Scene::plain().await;
-    let look = Duration::from_secs(6);
-    let indexer = scene.indexer(&["index.look_again=6s"]);
+    let look = Duration::from_secs(2);
+    let indexer = scene.indexer(&["index.look_again=2s"]);
     let mut open = scene.begin().await;
     let slow = open.put("Patient", "slow", "hash").await.unwrap();
     scene.send(&[family(&slow, "slow")]).await;

@@ -44,7 +44,7 @@ async fn whoever_is_killed_none_is_missed_and_little_repeated() {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut driver = scene.driver().await;
     let run_id = start(&driver, spec(&scene)).await;
-    let mut took = Vec::new();
+    let mut longest = Duration::ZERO;
     for kill in 1..=KILLS {
         // Spread over the whole run, however fast it is.
         let progress = u64::from(MILLION / (KILLS + 1) * kill);
@@ -64,7 +64,7 @@ async fn whoever_is_killed_none_is_missed_and_little_repeated() {
             assert!(begun.elapsed() < Duration::from_mins(1), "seed {seed}");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        took.push(begun.elapsed());
+        longest = longest.max(begun.elapsed());
     }
     let run = ended(&driver, run_id).await;
     let stats = scene.stats();
@@ -75,8 +75,5 @@ async fn whoever_is_killed_none_is_missed_and_little_repeated() {
     let in_flight = u64::from((CONCURRENCY + CONCURRENCY / 2) * BATCH);
     let most = u64::from(KILLS) * in_flight;
     assert!(stats.repeats <= most, "seed {seed}: {stats:#?}");
-    took.sort_unstable();
-    // The machine may halt at two of them.
-    let slowest = took[took.len() - 3];
-    assert!(slowest < Duration::from_secs(2), "seed {seed}: {took:?}");
+    assert!(longest < Duration::from_secs(2), "seed {seed}: {longest:?}");
 }
