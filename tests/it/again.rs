@@ -168,10 +168,11 @@ async fn load_on_host(host: &str, user: &Stoker, base: &str, more: &[&str]) -> (
 #[tokio::test]
 async fn a_killed_load_goes_on_and_repeats_only_what_was_in_flight() {
     const LINES: usize = 3000;
-    // Requests sent and not yet committed: twice the concurrency, 20 resources each.
+    // Requests on the wire, and fewer than as many that are answered while a commit gathers and is made; 20 resources
+    // each.
     const IN_FLIGHT: u64 = 2 * 8 * 20;
     let config = SandboxConfig {
-        latency: Duration::from_millis(20),
+        latency: Duration::from_millis(100),
         ..SandboxConfig::default()
     };
     let sandbox = Sandbox::start(config).await.unwrap();

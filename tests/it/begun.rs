@@ -16,7 +16,7 @@ use tempfile::TempDir;
 const LINES: usize = 200;
 const BATCH: usize = 5;
 const CONCURRENCY: usize = 4;
-/// Inputs that a worker may have begun and not committed: twice the concurrency, in requests.
+/// Inputs that a worker may have begun and not committed, in requests: as many as it has on the wire and ready for it.
 const IN_FLIGHT: usize = 2 * CONCURRENCY * BATCH;
 const LIMIT: Duration = Duration::from_mins(2);
 

@@ -1,8 +1,9 @@
 //! Large Bundles broken up into a bucket or a folder, and loaded from there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use stoker_sandbox::{Sandbox, SandboxConfig};
@@ -249,6 +250,47 @@ async fn parts_that_a_larger_version_left_are_removed_and_nothing_else() {
     assert_eq!(load().await, expected(&["x.json"]));
     put("big", "x.json", patients(3)).await;
     assert_eq!(load().await, expected(&six[..2]));
+}
+
+#[tokio::test]
+async fn killed_while_it_removes_them_a_load_removes_the_rest_when_it_goes_on() {
+    const PARTS: usize = 400;
+    let user = Stoker::new().unwrap();
+    let (source, out) = (user.home().join("in"), user.home().join("out"));
+    fs::create_dir(&source).unwrap();
+    let put = |count| fs::write(source.join("x.json"), patients(count)).unwrap();
+    let load = || {
+        let args = ["load", "in", "--to", "./out", "--max-bundle-entries", "1"];
+        user.args(args).run()
+    };
+    let files = || -> BTreeSet<String> {
+        let files = fs::read_dir(&out).unwrap();
+        let name = |file: std::io::Result<fs::DirEntry>| file.unwrap().file_name();
+        files.map(|f| name(f).into_string().unwrap()).collect()
+    };
+    put(PARTS);
+    let run = load().await.unwrap();
+    assert_eq!(run.code, 0, "{run:#?}");
+    assert_eq!(files().len(), PARTS);
+
+    put(1);
+    let last = out.join(format!("x_SUB{:03}.json", PARTS - 1));
+    let begun = async {
+        while last.exists() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        run = load() => panic!("ended before it was killed: {run:#?}"),
+        () = begun => {}
+    }
+    let left = files();
+    assert!(left.len() > 1, "it was killed too late");
+    assert!(left.contains("x.json"), "{left:?}");
+
+    let run = load().await.unwrap();
+    assert_eq!(run.code, 0, "{run:#?}");
+    assert_eq!(files(), BTreeSet::from(["x.json".to_owned()]));
 }
 
 #[tokio::test]

@@ -36,7 +36,12 @@ async fn read(place: &Place, key: &str) -> Vec<u8> {
     let size = place.store().head(key).await.unwrap().size;
     let body = place.store().get(key, 0..size).await.unwrap();
     let chunks: Vec<_> = body.map(Result::unwrap).collect().await;
-    chunks.concat()
+    let body = chunks.concat();
+    if let Some(here) = place.store().get_here(key, 0..size) {
+        let chunks: Vec<_> = here.map(Result::unwrap).collect();
+        assert!(chunks.concat() == body, "{key}: read in two ways");
+    }
+    body
 }
 
 async fn objects_are_written_whole_and_replaced(place: &Place) {

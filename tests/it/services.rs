@@ -19,8 +19,8 @@ const BATCH: usize = 5;
 const CONCURRENCY: usize = 4;
 const UNITS: usize = 4;
 
-/// Resources that a killed worker may have sent and not committed. Of each unit that it holds these
-/// are twice as many requests as it sends at a time: `window` in the loader-worker's settings.
+/// Resources that a killed worker may have sent and not committed. Of each unit that it holds these are requests on the
+/// wire, and fewer than as many that are answered while a commit gathers and is made.
 const IN_FLIGHT: usize = UNITS * 2 * CONCURRENCY * BATCH;
 
 async fn start_scanner() -> Service {

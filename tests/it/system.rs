@@ -14,7 +14,8 @@ const BATCH: usize = 5;
 const CONCURRENCY: usize = 4;
 const UNITS: usize = 4;
 
-/// Resources that a killed worker may have sent and not committed; see `window` in its settings.
+/// Resources that a killed worker may have sent and not committed: those on the wire, and what is answered while a
+/// commit gathers and is made.
 pub(crate) const IN_FLIGHT: u64 = (UNITS * (CONCURRENCY + CONCURRENCY / 2) * BATCH) as u64;
 
 const BUCKET: &str = "fhir";

@@ -113,10 +113,11 @@ impl LoadSettings {
         self.units.or(self.concurrency().min(16))
     }
 
-    /// Requests of one unit that may be sent and not yet committed, at most: enough that the wire is
-    /// busy while half of them are gathered for a commit.
+    /// Requests of one unit that may be sent and not yet committed, at most. However fast the server is, the wire
+    /// stays busy while a disk takes its time for a commit, and commits are few; of a slow server so many are never
+    /// answered before they are committed.
     pub(crate) fn window(&self) -> usize {
-        2 * self.concurrency()
+        8 * self.concurrency()
     }
 
     pub(crate) fn patience(&self) -> Patience {

@@ -57,9 +57,12 @@ impl Flight {
         self.waiting = Some((request, place));
     }
 
-    /// Whether there are as many requests as the wire is busy with, and a few more that wait for it.
+    /// Whether there are as many requests as the wire is busy with, and a few more that wait for it: of this unit, those
+    /// that pause among them, or of all units. One that has none may have one: when that ends, it looks again.
     pub(crate) fn is_ahead(&self) -> bool {
-        self.requests.len() >= self.sender.pacer().limits().concurrency + WAITING
+        let enough = self.sender.pacer().limits().concurrency + WAITING;
+        let own = self.requests.len();
+        own >= enough || (own > 0 && self.sender.under_way().count() >= enough)
     }
 
     /// Bytes of the request that waits, if any.
@@ -147,8 +150,12 @@ impl Flight {
         let sender = Arc::clone(&self.sender);
         let (stops, part) = (self.stops.clone(), self.part.clone());
         let beginnings = recording.beginnings();
+        // Counts until the sender counts it.
+        let under_way = sender.under_way().clone();
         let settling = async move {
-            if beginnings.begin(&request).await {
+            let may_be_sent = beginnings.begin(&request).await;
+            drop(under_way);
+            if may_be_sent {
                 sender.settle(request, &stops, &part).await
             } else {
                 (Settled::default(), Some(Stop::Shutdown))

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use stoker_proto::common::v1::{Compression, FileType, Interaction, Target};
 use stoker_shared::clock::SharedClock;
 use stoker_shared::fhir::FhirConfig;
@@ -72,7 +71,7 @@ impl Resender {
             in_flight: None,
             texts: Texts::new(self.settings.batch_bytes),
         };
-        let stored = futures::stream::iter([Ok(text)]).boxed();
+        let stored = Box::new(std::iter::once(Ok(text)));
         let mut pieces = read::start(reading, stored, Arc::default());
         let mut resent = Resent::default();
         while let Some(piece) = pieces.recv().await {

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use stoker_proto::common::v1::{Compression, FileType};
 use stoker_proto::ledger::v1::{Lease, ObjectVersion, Unit};
 use stoker_shared::kafka::Events;
-use stoker_shared::object_store::{ByteStream, ObjectStore, Place, StoreError, Stores};
+use stoker_shared::object_store::{Chunks, ObjectStore, Place, StoreError, Stores};
 use stoker_shared::ranges::RangeSet;
 use stoker_shared::retry::Backoff;
 use tokio::sync::mpsc;
@@ -104,7 +104,11 @@ impl UnitWork {
         let (lines, decoded_bytes) = match self.share(&*store, unit, &object).await? {
             Some(share) => {
                 // The last line goes on beyond the range.
-                let stored = store.get(&object.key, share.from..object.size).await?;
+                let range = share.from..object.size;
+                let stored = match store.get_here(&object.key, range.clone()) {
+                    Some(chunks) => chunks,
+                    None => read::ahead(store.get(&object.key, range).await?),
+                };
                 let reading = self.reading(unit, &object, share);
                 self.bring(unit, reading, stored, &announcer).await?
             }
@@ -123,7 +127,7 @@ impl UnitWork {
         &self,
         unit: &Unit,
         reading: Reading,
-        stored: ByteStream,
+        stored: Chunks,
         announcer: &Announcer,
     ) -> Result<(u64, u64), UnitEnd> {
         let read = Arc::new(AtomicU64::new(0));

@@ -1,7 +1,7 @@
 //! Files below a folder, or one file.
 
 use std::fs::{self, File, Metadata};
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Take};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use futures::stream::{BoxStream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{ByteStream, Listed, ObjectMeta, ObjectStore, StoreError, files};
+use super::{ByteStream, Chunks, Listed, ObjectMeta, ObjectStore, StoreError, files};
 use crate::buffers::Buffers;
 
 /// The bucket name that the seed's schema gives to local files.
@@ -82,19 +82,28 @@ impl ObjectStore for Folder {
     }
 
     async fn get(&self, key: &str, range: Range<u64>) -> Result<ByteStream, StoreError> {
-        let key = key.to_owned();
-        let opened = tokio::task::spawn_blocking(move || match open_at(&key, range.start) {
-            Ok(file) => Ok((file, key)),
-            Err(e) => Err(StoreError::from_io(key, e)),
+        let mut reader = Reader::new(key, range);
+        let opened = tokio::task::spawn_blocking(move || {
+            reader.open()?;
+            Ok::<_, StoreError>(reader)
         });
-        let (file, key) = opened.await.map_err(|e| StoreError::Io {
+        let reader = opened.await.map_err(|e| StoreError::Io {
             what: "reader".to_owned(),
             source: std::io::Error::other(e),
         })??;
         let (chunks, stream) = mpsc::channel(1);
-        let length = range.end.saturating_sub(range.start);
-        tokio::task::spawn_blocking(move || read_chunks(file.take(length), &key, &chunks));
+        tokio::task::spawn_blocking(move || {
+            for chunk in reader {
+                if chunks.blocking_send(chunk).is_err() {
+                    return;
+                }
+            }
+        });
         Ok(ReceiverStream::new(stream).boxed())
+    }
+
+    fn get_here(&self, key: &str, range: Range<u64>) -> Option<Chunks> {
+        Some(Box::new(Reader::new(key, range)))
     }
 
     async fn put(&self, key: &str, body: Bytes, _content_type: &str) -> Result<(), StoreError> {
@@ -127,28 +136,71 @@ fn listing(
     ReceiverStream::new(listing).boxed()
 }
 
+/// Reads a range of a file chunk by chunk.
+#[derive(Debug)]
+struct Reader {
+    key: String,
+    range: Range<u64>,
+    file: Option<Take<File>>,
+    /// Nothing comes after an error.
+    failed: bool,
+    buffers: Buffers,
+}
+
+impl Reader {
+    /// Opens the file as soon as something is read.
+    fn new(key: &str, range: Range<u64>) -> Self {
+        Self {
+            key: key.to_owned(),
+            range,
+            file: None,
+            failed: false,
+            buffers: Buffers::new(CHUNK, CHUNKS_KEPT),
+        }
+    }
+
+    fn open(&mut self) -> Result<&mut Take<File>, StoreError> {
+        if self.file.is_none() {
+            let opened = open_at(&self.key, self.range.start);
+            let file = opened.map_err(|e| StoreError::from_io(&self.key, e))?;
+            let length = self.range.end.saturating_sub(self.range.start);
+            self.file = Some(file.take(length));
+        }
+        match &mut self.file {
+            Some(file) => Ok(file),
+            None => unreachable!("it was opened just now"),
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<Bytes>, StoreError> {
+        let mut buffer = self.buffers.take();
+        let filled = fill(self.open()?, &mut buffer);
+        match filled.map_err(|e| StoreError::from_io(&self.key, e))? {
+            0 => Ok(None),
+            n => Ok(Some(self.buffers.give(buffer, n))),
+        }
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<Bytes, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let read = self.read();
+        self.failed = read.is_err();
+        read.transpose()
+    }
+}
+
 fn open_at(key: &str, start: u64) -> std::io::Result<File> {
     let mut file = File::open(key)?;
     if start > 0 {
         file.seek(SeekFrom::Start(start))?;
     }
     Ok(file)
-}
-
-fn read_chunks(mut file: impl Read, key: &str, chunks: &mpsc::Sender<Result<Bytes, StoreError>>) {
-    let mut buffers = Buffers::new(CHUNK, CHUNKS_KEPT);
-    loop {
-        let mut buffer = buffers.take();
-        let read = match fill(&mut file, &mut buffer) {
-            Ok(0) => return,
-            Ok(n) => Ok(buffers.give(buffer, n)),
-            Err(e) => Err(StoreError::from_io(key, e)),
-        };
-        let failed = read.is_err();
-        if chunks.blocking_send(read).is_err() || failed {
-            return;
-        }
-    }
 }
 
 fn fill(file: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
@@ -358,9 +410,25 @@ mod tests {
         fs::write(&file, &content).unwrap();
         let key = file.to_str().unwrap();
         let range = 5..(2 * CHUNK + 9) as u64;
-        let stream = Folder::new(dir.path()).get(key, range).await.unwrap();
+        let stream = Folder::new(dir.path())
+            .get(key, range.clone())
+            .await
+            .unwrap();
         let read: Vec<Bytes> = stream.map(Result::unwrap).collect().await;
         assert_eq!(read.concat(), content[5..2 * CHUNK + 9]);
         assert!(read.iter().all(|chunk| chunk.len() <= CHUNK));
+        let here = Folder::new(dir.path()).get_here(key, range);
+        let here: Vec<Bytes> = here.unwrap().map(Result::unwrap).collect();
+        assert_eq!(here.concat(), read.concat());
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_one_error() {
+        let here = Folder::new("/no/such").get_here("/no/such/file", 0..5);
+        let read: Vec<_> = here.unwrap().collect();
+        assert!(
+            matches!(read.as_slice(), [Err(StoreError::NotFound { .. })]),
+            "{read:?}"
+        );
     }
 }

@@ -230,6 +230,9 @@ impl StoreError {
 /// The next bytes of an object.
 pub type ByteStream = BoxStream<'static, Result<Bytes, StoreError>>;
 
+/// The next bytes of an object, for a thread that may block.
+pub type Chunks = Box<dyn Iterator<Item = Result<Bytes, StoreError>> + Send>;
+
 /// A place that holds objects.
 #[async_trait]
 pub trait ObjectStore: std::fmt::Debug + Send + Sync + 'static {
@@ -242,6 +245,13 @@ pub trait ObjectStore: std::fmt::Debug + Send + Sync + 'static {
 
     /// Reads a range of an object's stored bytes, in chunks of at most 1 MiB.
     async fn get(&self, key: &str, range: Range<u64>) -> Result<ByteStream, StoreError>;
+
+    /// The same where the bytes lie on this machine, for who has a thread that may block: it reads what it works on
+    /// itself, while the processor still holds it. None where they come from elsewhere.
+    fn get_here(&self, key: &str, range: Range<u64>) -> Option<Chunks> {
+        let _ = (key, range);
+        None
+    }
 
     /// Writes a whole object, in place of one that is there. Who reads meanwhile, or after the process has
     /// died in the middle of it, finds the old object or the new one, never a part. When it returns, the

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use stoker_proto::common::v1::Compression;
 use stoker_shared::buffers::Buffers;
-use stoker_shared::object_store::StoreError;
+use stoker_shared::object_store::{Chunks, StoreError};
 use tokio::sync::mpsc;
 
 use std::sync::Arc;
@@ -41,21 +41,17 @@ pub enum DecodeError {
     Damaged(io::Error),
 }
 
-/// Stored bytes handed over by an async task, read by a blocking thread.
-#[derive(Debug)]
+/// Stored bytes, for a thread that may block.
 pub(super) struct Stored {
-    chunks: mpsc::Receiver<Result<Bytes, StoreError>>,
+    chunks: Chunks,
     current: Bytes,
     failure: Option<StoreError>,
     read: Arc<AtomicU64>,
 }
 
 impl Stored {
-    /// Reads what arrives in `chunks`; `read` counts the stored bytes taken.
-    pub(super) fn new(
-        chunks: mpsc::Receiver<Result<Bytes, StoreError>>,
-        read: Arc<AtomicU64>,
-    ) -> Self {
+    /// Reads `chunks`; `read` counts the stored bytes taken.
+    pub(super) fn new(chunks: Chunks, read: Arc<AtomicU64>) -> Self {
         Self {
             chunks,
             current: Bytes::new(),
@@ -75,7 +71,7 @@ impl Stored {
 
     /// The next chunk; `None` at the end or after a failure.
     fn next_chunk(&mut self) -> Option<Bytes> {
-        match self.chunks.blocking_recv()? {
+        match self.chunks.next()? {
             Ok(chunk) => {
                 self.read.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 Some(chunk)
@@ -225,11 +221,12 @@ mod tests {
     }
 
     fn collect(
-        chunks: mpsc::Receiver<Result<Bytes, StoreError>>,
+        mut chunks: mpsc::Receiver<Result<Bytes, StoreError>>,
         compression: Compression,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
-        let stored = Stored::new(chunks, Arc::default());
+        let chunks = std::iter::from_fn(move || chunks.blocking_recv());
+        let stored = Stored::new(Box::new(chunks), Arc::default());
         decode(stored, compression, Share::WHOLE, |decoded| {
             if let Decoded::Bytes(chunk) = decoded {
                 out.extend_from_slice(&chunk);

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures::StreamExt;
 use stoker_proto::common::v1::FileType;
-use stoker_shared::object_store::ByteStream;
+use stoker_shared::object_store::{ByteStream, Chunks};
 use tokio::sync::mpsc;
 
 mod decode;
@@ -50,22 +50,10 @@ pub(crate) fn is_resource(json: &[u8]) -> bool {
 }
 
 /// Starts reading; `read` counts stored bytes as they are taken. Dropping the receiver ends it.
-pub fn start(
-    reading: Reading,
-    mut stored: ByteStream,
-    read: Arc<AtomicU64>,
-) -> mpsc::Receiver<Piece> {
-    let (chunks, from_store) = mpsc::channel(1);
-    tokio::spawn(async move {
-        while let Some(chunk) = stored.next().await {
-            if chunks.send(chunk).await.is_err() {
-                return;
-            }
-        }
-    });
+pub fn start(reading: Reading, stored: Chunks, read: Arc<AtomicU64>) -> mpsc::Receiver<Piece> {
     let (pieces, receiver) = mpsc::channel(1);
-    let stored = Stored::new(from_store, read);
     tokio::task::spawn_blocking(move || {
+        let stored = Stored::new(stored, read);
         let (compression, share) = (reading.compression, reading.share);
         let mut splitter = Splitter::new(reading, pieces);
         let decoded = decode::decode_ahead(stored, compression, share, |decoded| match decoded {
@@ -75,6 +63,19 @@ pub fn start(
         splitter.end(decoded);
     });
     receiver
+}
+
+/// What arrives for an async task, for a thread that may block: it comes one chunk ahead of who takes it.
+pub fn ahead(mut stored: ByteStream) -> Chunks {
+    let (chunks, mut from_store) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Some(chunk) = stored.next().await {
+            if chunks.send(chunk).await.is_err() {
+                return;
+            }
+        }
+    });
+    Box::new(std::iter::from_fn(move || from_store.blocking_recv()))
 }
 
 /// Gathers decoded chunks into pieces.

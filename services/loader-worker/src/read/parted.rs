@@ -18,7 +18,6 @@ struct FalseFrame {
 
 /// Reads up to the border between the frames of a unit and those of the next, where it ends for the first time;
 /// then, once told, on to the object's end.
-#[derive(Debug)]
 pub(super) struct Parted<'s> {
     stored: &'s mut Stored,
     walk: Frames,

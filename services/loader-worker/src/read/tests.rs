@@ -1,6 +1,5 @@
 use std::fmt::Write as _;
 
-use futures::StreamExt;
 use stoker_proto::common::v1::{Compression, Interaction};
 use stoker_shared::ranges::RangeSet;
 
@@ -31,11 +30,7 @@ async fn pieces(reading: Reading, content: &[u8]) -> Vec<Piece> {
         .chunks(11)
         .map(|c| Ok(Bytes::copy_from_slice(c)))
         .collect();
-    let mut receiver = start(
-        reading,
-        futures::stream::iter(chunks).boxed(),
-        Arc::default(),
-    );
+    let mut receiver = start(reading, Box::new(chunks.into_iter()), Arc::default());
     let mut found = Vec::new();
     while let Some(piece) = receiver.recv().await {
         found.push(piece);
@@ -258,11 +253,7 @@ async fn long_texts_are_read_one_after_the_other_where_there_is_no_room_for_two(
             .chunks(256 << 10)
             .map(|c| Ok(Bytes::copy_from_slice(c)))
             .collect();
-        start(
-            reading,
-            futures::stream::iter(chunks).boxed(),
-            Arc::default(),
-        )
+        start(reading, Box::new(chunks.into_iter()), Arc::default())
     };
     let lines = [long("a"), long("b")].join("\n");
     let mut readers = [start(lines), start(long("c"))];

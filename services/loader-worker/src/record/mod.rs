@@ -32,7 +32,8 @@ use messages::parts;
 /// Bytes of rejected inputs in one commit, about.
 const COMMIT_BYTES: usize = 32 << 20;
 
-/// How long a commit waits for more to go into it.
+/// How long a commit waits for more to go into it: so much that was answered a crash may have sent again, besides what
+/// is on the wire.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// Commits for one unit.

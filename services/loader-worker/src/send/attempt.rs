@@ -24,6 +24,7 @@ impl Sender {
         stops: &Stops,
         settled: &mut Settled,
     ) -> Result<(Verdict, u32), Stop> {
+        let _until_answered = self.under_way.clone();
         let leave = self.leave_to_send(&pending.request, stops).await?;
         if stops.lease.as_ref().is_some_and(LeaseEnd::has_passed) {
             return Err(Stop::Shutdown);
@@ -184,7 +185,10 @@ fn bundle_places(entries: usize, for_each: f64) -> usize {
     (entries as f64 * for_each) as usize
 }
 
-async fn until_stopped<T>(stops: &Stops, wait: impl Future<Output = T>) -> Result<T, Stop> {
+pub(super) async fn until_stopped<T>(
+    stops: &Stops,
+    wait: impl Future<Output = T>,
+) -> Result<T, Stop> {
     let done = stops.stop.run_until_cancelled(wait).await;
     done.ok_or(Stop::Shutdown)
 }

@@ -30,6 +30,7 @@ use crate::input::Request;
 use crate::leases::LeaseEnd;
 use crate::outcome::Settled;
 use crate::stats::Stats;
+use attempt::until_stopped;
 use course::Course;
 use health::ServerHealth;
 pub(crate) use keys::{Keys, Writes};
@@ -84,6 +85,18 @@ pub struct Sender {
     stats: Arc<Stats>,
     rng: Mutex<StdRng>,
     keys: Keys,
+    under_way: UnderWay,
+}
+
+/// Requests of all units that are on the wire to a server or wait for a place there: one for each clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct UnderWay(Arc<()>);
+
+impl UnderWay {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        Arc::strong_count(&self.0) - 1
+    }
 }
 
 impl Sender {
@@ -105,6 +118,7 @@ impl Sender {
             stats,
             rng: Mutex::new(StdRng::seed_from_u64(seed)),
             keys: Keys::default(),
+            under_way: UnderWay::default(),
         }
     }
 
@@ -119,6 +133,11 @@ impl Sender {
     pub fn with_bundle_cost(mut self, factor: f64) -> Self {
         self.bundle_cost = factor;
         self
+    }
+
+    /// What is on the wire or waits for it.
+    pub(crate) fn under_way(&self) -> &UnderWay {
+        &self.under_way
     }
 
     /// What requests under way to this server write, of whatever unit.
@@ -312,11 +331,13 @@ impl Sender {
     }
 
     async fn sleep_until(&self, until: Instant, stops: &Stops) -> Result<(), Stop> {
-        tokio::select! {
-            biased;
-            () = stops.stop.cancelled() => Err(Stop::Shutdown),
-            () = tokio::time::sleep_until(until) => Ok(()),
-        }
+        let asleep = async {
+            // The runtime's timers end at a whole millisecond: also one that is over already takes up to one.
+            if until > Instant::now() {
+                tokio::time::sleep_until(until).await;
+            }
+        };
+        until_stopped(stops, asleep).await
     }
 }
 

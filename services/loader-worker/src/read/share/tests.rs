@@ -66,11 +66,10 @@ impl Object {
         }
     }
 
-    fn from(&self, start: u64) -> ByteStream {
+    fn from(&self, start: u64) -> Vec<Result<Bytes, StoreError>> {
         let stored = &self.stored[usize::try_from(start).unwrap()..];
-        let chunks: Vec<_> = stored.chunks(self.chunk).collect();
-        let chunks = chunks.into_iter().map(|c| Ok(Bytes::copy_from_slice(c)));
-        futures::stream::iter(chunks.collect::<Vec<_>>()).boxed()
+        let chunks = stored.chunks(self.chunk);
+        chunks.map(|c| Ok(Bytes::copy_from_slice(c))).collect()
     }
 
     async fn load(&self, range: Range<u64>, done: RangeSet) -> Loaded {
@@ -86,14 +85,15 @@ impl Object {
         let share = Share::of(&unit, &self.version, &store, &read).await;
         let share = share.unwrap();
         if range.start > 0 {
-            let bytes = self.from(range.start);
+            let bytes = futures::stream::iter(self.from(range.start)).boxed();
             let found = first_frame(bytes, range, &read).await;
             assert_eq!(share.map(|s| s.from), found.unwrap(), "however it is cut");
         }
         let Some(share) = share else {
             return Loaded::default();
         };
-        let mut pieces = start(reading(share, done), self.from(share.from), Arc::default());
+        let stored = Box::new(self.from(share.from).into_iter());
+        let mut pieces = start(reading(share, done), stored, Arc::default());
         let mut loaded = Loaded::default();
         while let Some(piece) = pieces.recv().await {
             loaded.note(piece);
