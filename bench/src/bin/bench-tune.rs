@@ -96,6 +96,13 @@ impl Compared {
         100.0 * run.1.rate(FROM, TO) / run.0
     }
 
+    /// The mean of `auto` over all dice, beside the one by which the best fixed limits are known.
+    fn pct_of_means(&self) -> f64 {
+        let auto: f64 = self.runs.iter().map(|run| run.1.rate(FROM, TO)).sum();
+        let best: f64 = self.runs.iter().map(|run| run.0).sum();
+        100.0 * auto / best
+    }
+
     /// The run in which `auto` did worst.
     fn worst(&self) -> Option<&(f64, Course)> {
         let runs = self.runs.iter();
@@ -233,6 +240,11 @@ fn figures(compared: &[Compared]) -> Figures {
     figures.add("runs", share(all.len()));
     figures.add("runs_at_95_pct_or_more", share(above));
     figures.add("worst_pct_of_best", least(&all));
+    let servers: Vec<f64> = compared.iter().map(Compared::pct_of_means).collect();
+    let above = servers.iter().filter(|pct| **pct >= 95.0).count();
+    figures.add("servers", share(servers.len()));
+    figures.add("servers_at_95_pct_or_more", share(above));
+    figures.add("worst_server_pct_of_best", least(&servers));
     let wasted = compared.iter().map(Compared::wasted_pct);
     figures.add("worst_wasted_requests_pct", wasted.fold(0.0, f64::max));
     let slowest = compared.iter().map(Compared::slowest).max().unwrap_or(TO);
