@@ -2,8 +2,11 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnectOptions;
 use stoker_sandbox::{Fault, FaultRule, Sandbox, SandboxConfig};
 use stoker_tests::stoker::Stoker;
 
@@ -28,7 +31,10 @@ async fn sandbox_with(faults: Vec<FaultRule>) -> Sandbox {
 
 /// Loads patients, with ids or without, whose names are `n0`, `n1` …
 async fn load(sandbox: &Sandbox, with_ids: bool) -> (i32, Value) {
-    let user = Stoker::new().unwrap();
+    load_as(&Stoker::new().unwrap(), sandbox, with_ids).await
+}
+
+async fn load_as(user: &Stoker, sandbox: &Sandbox, with_ids: bool) -> (i32, Value) {
     let mut lines = String::new();
     for n in 0..LINES {
         let id = if with_ids {
@@ -94,6 +100,30 @@ async fn what_fails_for_good_is_rejected_at_once_with_its_own_status() {
     let expected =
         refused.map(|(code, word)| (json!(code), json!(word[1..].parse::<u64>().unwrap() + 1)));
     assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn of_what_is_refused_it_is_noted_how_long_the_server_took() {
+    let config = SandboxConfig {
+        faults: vec![answers(422, "n7", 9)],
+        latency: Duration::from_millis(150),
+        ..SandboxConfig::default()
+    };
+    let sandbox = Sandbox::start(config).await.unwrap();
+    let user = Stoker::new().unwrap();
+    let begun = Instant::now();
+    let (code, report) = load_as(&user, &sandbox, true).await;
+    assert_eq!(code, 2, "{report:#}");
+    let at_most = i64::try_from(begun.elapsed().as_millis()).unwrap();
+    let ledger = user.home().join("data/stoker/ledger.sqlite");
+    let options = SqliteConnectOptions::new().filename(ledger);
+    let mut ledger = options.connect().await.unwrap();
+    let times: Vec<i64> = sqlx::query_scalar("SELECT response_time_ms FROM resource_bundle_errors")
+        .fetch_all(&mut ledger)
+        .await
+        .unwrap();
+    let took = matches!(times[..], [ms] if (150..=at_most).contains(&ms));
+    assert!(took, "{times:?} in {at_most} ms");
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! What is sent as what: interactions, Bundles, single resources; and over TLS.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use stoker_sandbox::{Auth, Sandbox, SandboxConfig};
+use stoker_sandbox::{Auth, Fault, FaultRule, Sandbox, SandboxConfig};
 use stoker_tests::stoker::Stoker;
 
 async fn sandbox() -> Sandbox {
@@ -54,6 +55,60 @@ async fn the_interaction_is_the_users_choice() {
             .contains("no id")
     );
     assert_eq!(update.resources("Patient").len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_takes_long_holds_up_no_other() {
+    const SLOW: Duration = Duration::from_secs(30);
+    let delay = FaultRule {
+        body_contains: Some("\"first of b\"".to_owned()),
+        ..FaultRule::new(Fault::Delay(SLOW))
+    };
+    let config = SandboxConfig {
+        faults: vec![delay],
+        latency: Duration::from_millis(10),
+        ..SandboxConfig::default()
+    };
+    let sandbox = Sandbox::start(config).await.unwrap();
+    let user = Stoker::new().unwrap();
+    // The other file ends first: then nothing else wakes who waits for the slow request.
+    for (file, lines) in [("a", 200), ("b", 2000)] {
+        let line = |n| match n {
+            0 => format!(
+                r#"{{"resourceType":"Patient","id":"{file}0","name":[{{"text":"first of {file}"}}]}}"#
+            ),
+            n => format!(r#"{{"resourceType":"Patient","id":"{file}{n}"}}"#),
+        };
+        let lines: Vec<String> = (0..lines).map(line).collect();
+        fs::create_dir_all(user.home().join("in")).unwrap();
+        fs::write(
+            user.home().join(format!("in/{file}.ndjson")),
+            lines.join("\n"),
+        )
+        .unwrap();
+    }
+    let base = sandbox.base_url();
+    let args = [
+        "load",
+        "in",
+        "--to",
+        &base,
+        "--batch",
+        "10",
+        "--concurrency",
+        "4",
+    ];
+    let begun = Instant::now();
+    let others_arrived = async {
+        while sandbox.resources("Patient").len() < 2200 - 10 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        run = user.args(args).run() => panic!("ended before the slow request: {run:#?}"),
+        () = others_arrived => {}
+    }
+    assert!(begun.elapsed() < SLOW, "they waited for it");
 }
 
 #[tokio::test]

@@ -58,11 +58,12 @@ impl Flight {
     }
 
     /// Whether there are as many requests as the wire is busy with, and a few more that wait for it: of this unit, those
-    /// that pause among them, or of all units. One that has none may have one: when that ends, it looks again.
+    /// that pause among them, or of all units. It looks again only when one of its own ends, which may be late: so it
+    /// may have as many as keep half of the wire busy, should the others end.
     pub(crate) fn is_ahead(&self) -> bool {
-        let enough = self.sender.pacer().limits().concurrency + WAITING;
-        let own = self.requests.len();
-        own >= enough || (own > 0 && self.sender.under_way().count() >= enough)
+        let concurrency = self.sender.pacer().limits().concurrency;
+        let (own, enough) = (self.requests.len(), concurrency + WAITING);
+        own >= enough || (own > concurrency / 2 && self.sender.under_way().count() >= enough)
     }
 
     /// Bytes of the request that waits, if any.
