@@ -172,7 +172,7 @@ async fn a_killed_load_goes_on_and_repeats_only_what_was_in_flight() {
     // each.
     const IN_FLIGHT: u64 = 2 * 8 * 20;
     let config = SandboxConfig {
-        latency: Duration::from_millis(100),
+        latency: Duration::from_millis(20),
         ..SandboxConfig::default()
     };
     let sandbox = Sandbox::start(config).await.unwrap();

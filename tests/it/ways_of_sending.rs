@@ -71,7 +71,7 @@ async fn a_request_that_takes_long_holds_up_no_other() {
     };
     let sandbox = Sandbox::start(config).await.unwrap();
     let user = Stoker::new().unwrap();
-    // The other file ends first: then nothing else wakes who waits for the slow request.
+    // The other file ends first: what follows is of the file that has the slow request.
     for (file, lines) in [("a", 200), ("b", 2000)] {
         let line = |n| match n {
             0 => format!(

@@ -114,8 +114,8 @@ impl LoadSettings {
     }
 
     /// Requests of one unit that may be sent and not yet committed, at most. However fast the server is, the wire
-    /// stays busy while a disk takes its time for a commit, and commits are few; of a slow server so many are never
-    /// answered before they are committed.
+    /// stays busy while a disk takes its time for a commit, and commits are few. Of a slow server fewer are answered
+    /// before they are committed, unless the ledger is away.
     pub(crate) fn window(&self) -> usize {
         8 * self.concurrency()
     }
