@@ -73,9 +73,9 @@ impl ScannerMetrics {
         metrics.register(&name("scans"), help, self.scans.clone());
         let help = "Duration of a scan";
         metrics.register(&name("scan_seconds"), help, self.scan_seconds.clone());
-        let help = "Units of work by state, counted every 15 s";
+        let help = "Units of work by state, counted every 15 s (of millions more seldom)";
         metrics.register(&name("units"), help, self.units.clone());
-        let help = "Units that a worker would be given now, counted every 15 s";
+        let help = "Units that a worker would be given now, counted as often";
         let claimable = self.claimable_units.clone();
         metrics.register(&name("claimable_units"), help, claimable);
         let help = "Commits of outcomes";

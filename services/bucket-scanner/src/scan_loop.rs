@@ -16,8 +16,10 @@ use crate::metrics::ScannerMetrics;
 use crate::register::Registrar;
 use crate::signals::Signals;
 
-/// How often the units are counted for the metrics, and silent workers are looked for.
-const COUNT_EVERY: Duration = Duration::from_secs(15);
+/// How often silent workers are looked for, and the units are counted for the metrics.
+const LOOK_AT_BOOKS: Duration = Duration::from_secs(15);
+/// A million units take a second to be counted: between two counts at least so many times as long as one took.
+const COUNTS_APART: u32 = 60;
 
 /// What the loops need.
 #[derive(Debug)]
@@ -142,15 +144,31 @@ impl ScanLoop<'_> {
 
     /// Keeps true what the metrics and people see of units and workers.
     pub(crate) async fn keep_books(&self) -> Result<(), LedgerError> {
+        let mut count_at = Instant::now();
         while !self.shutdown.is_cancelled() {
             self.patiently(|| self.ledger.stop_silent_workers()).await?;
             self.patiently(|| self.ledger.fold_sums()).await?;
-            if let Some(counts) = self.patiently(|| self.ledger.unit_counts()).await? {
-                self.metrics.units(counts);
+            if Instant::now() >= count_at {
+                let took = self.count_units().await?;
+                count_at = Instant::now() + took * COUNTS_APART;
             }
-            self.pause(COUNT_EVERY, std::future::pending()).await;
+            self.pause(LOOK_AT_BOOKS, std::future::pending()).await;
         }
         Ok(())
+    }
+
+    /// Answers how long the count took.
+    async fn count_units(&self) -> Result<Duration, LedgerError> {
+        let count = || async {
+            let begun = Instant::now();
+            let counts = self.ledger.unit_counts().await?;
+            Ok((counts, begun.elapsed()))
+        };
+        let Some((counts, took)) = self.patiently(count).await? else {
+            return Ok(Duration::ZERO);
+        };
+        self.metrics.units(counts);
+        Ok(took)
     }
 
     fn may_pass(&self, error: &LedgerError) -> bool {

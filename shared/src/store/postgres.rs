@@ -43,6 +43,8 @@ const BY_KEY: [(&str, &str); 5] = [
 /// What a process that hangs in a transaction has locked is free again after so long: without it, nobody
 /// could take over what it had.
 const LET_GO_AFTER: (&str, &str) = ("idle_in_transaction_session_timeout", "10s");
+/// What only reads leaves the other processors to those who wait for a lease or a commit.
+const ON_ONE_PROCESSOR: (&str, &str) = ("max_parallel_workers_per_gather", "0");
 /// Any number, the same in every Stoker: makes processes that start together take turns.
 const MIGRATION_LOCK: i64 = 0x0053_544f_4b45_5201;
 
@@ -63,10 +65,8 @@ pub async fn open(
     let readers = (connections / 4).max(1);
     let writers = connections.saturating_sub(readers).max(1);
     let how_to_write = connect.how.clone().options(BY_KEY).options([LET_GO_AFTER]);
-    let (write, read) = (
-        pool(writers, how_to_write),
-        pool(readers, connect.how.clone()),
-    );
+    let how_to_read = connect.how.clone().options([ON_ONE_PROCESSOR]);
+    let (write, read) = (pool(writers, how_to_write), pool(readers, how_to_read));
     let following = connect.password_file.as_ref().map(|file| {
         let following = follow_password(file.clone(), [write.clone(), read.clone()]);
         Arc::new(AbortOnDropHandle::new(tokio::spawn(following)))

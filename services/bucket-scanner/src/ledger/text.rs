@@ -23,7 +23,8 @@ const JOB_STATES: [(JobState, &str); 5] = [
     (JobState::Failed, "failed"),
 ];
 
-const FILE_TYPES: [(FileType, &str); 2] = [(FileType::Json, "JSON"), (FileType::Ndjson, "NDJSON")];
+pub(super) const FILE_TYPES: [(FileType, &str); 2] =
+    [(FileType::Json, "JSON"), (FileType::Ndjson, "NDJSON")];
 
 const COMPRESSIONS: [(Compression, &str); 3] = [
     (Compression::None, "none"),

@@ -215,6 +215,7 @@ pub(crate) async fn a_worker_takes_only_types_it_has_room_for(world: World) {
         json("/data/a.json"),
         json("/data/b.json"),
         json("/data/c.json"),
+        json("/data/d.json"),
         object("/data/Patient.1.ndjson", 100),
         object("/data/Patient.2.ndjson", 100),
     ];
@@ -247,8 +248,10 @@ pub(crate) async fn a_worker_takes_only_types_it_has_room_for(world: World) {
     let jsons = lease(&world, only).await;
     assert_eq!(jsons.len(), 2, "one of them expired");
     assert!(keys(&jsons).iter().all(|key| !key.contains(".ndjson")));
+    let most = lease(&world, limits(9, 9)).await;
+    assert_eq!(most.len(), 3, "no more than of all types together");
     let rest = lease(&world, limits(9, 9)).await;
-    assert_eq!(rest.len(), 3);
+    assert_eq!(rest.len(), 1);
 }
 
 pub(crate) async fn a_worker_takes_only_places_it_names(world: World) {

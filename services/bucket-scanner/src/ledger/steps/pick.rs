@@ -4,20 +4,20 @@ use std::collections::BTreeSet;
 
 use chrono::NaiveDateTime;
 use sqlx::FromRow;
-use stoker_proto::common::v1::FileType;
+use sqlx::query::QueryAs;
 use stoker_proto::ledger::v1::{BucketPath, LeaseUnitsRequest, UnitLimit};
 use stoker_shared::store::rows::texts;
 
 use super::work::LeasableJob;
-use super::{Conn, KEEP_STATEMENTS, LedgerError, rows, settle, waves};
+use super::{Conn, Db, KEEP_STATEMENTS, LedgerError, rows, settle, waves};
 use crate::ledger::MAX_ATTEMPTS;
-use crate::ledger::text::{Spelled, clean, nat32};
+use crate::ledger::text::{FILE_TYPES, Spelled, clean, nat32};
 
 /// What is still wanted of a call.
 #[derive(Debug)]
 pub(super) struct Wanted {
     left: i64,
-    types: Vec<Type>,
+    types: [Type; TYPES],
     /// Of `bucket_path_id`.
     paths: Vec<(i64, i64)>,
     /// A JSON array of unit ids.
@@ -25,6 +25,8 @@ pub(super) struct Wanted {
     /// Jobs and waves of units that were given up on the way.
     pub(super) given_up: BTreeSet<(i64, i64)>,
 }
+
+const TYPES: usize = FILE_TYPES.len();
 
 /// Units of one file type, as many as there is room for.
 #[derive(Debug)]
@@ -57,30 +59,26 @@ impl Wanted {
         self.left <= 0
     }
 
-    fn had(&mut self, place: usize, units: usize) {
-        let units = i64::try_from(units).unwrap_or(i64::MAX);
-        self.left -= units;
-        if let Some(of) = self.types.get_mut(place) {
-            of.left -= units;
+    /// Units of this type were found.
+    fn had<'t>(&mut self, file_types: impl Iterator<Item = &'t str>) {
+        for file_type in file_types {
+            self.left -= 1;
+            let of = self.types.iter_mut().find(|of| of.spelled == file_type);
+            if let Some(of) = of {
+                of.left -= 1;
+            }
         }
     }
 }
 
-/// Each type once; without limits all there are.
-fn types(left: i64, limits: &[UnitLimit]) -> Result<Vec<Type>, LedgerError> {
-    if limits.is_empty() {
-        let all = FileType::ALL.iter();
-        return Ok(all.map(|(_, spelled)| Type { spelled, left }).collect());
-    }
-    let mut types: Vec<Type> = Vec::new();
+/// Without limits as many of each as there is room for in all.
+fn types(left: i64, limits: &[UnitLimit]) -> Result<[Type; TYPES], LedgerError> {
+    let left = if limits.is_empty() { left } else { 0 };
+    let mut types = FILE_TYPES.map(|(_, spelled)| Type { spelled, left });
     for limit in limits {
-        let (spelled, more) = (limit.file_type().spell()?, i64::from(limit.max_units));
-        match types.iter_mut().find(|of| of.spelled == spelled) {
-            Some(of) => of.left += more,
-            None => types.push(Type {
-                spelled,
-                left: more,
-            }),
+        let spelled = limit.file_type().spell()?;
+        if let Some(of) = types.iter_mut().find(|of| of.spelled == spelled) {
+            of.left += i64::from(limit.max_units);
         }
     }
     Ok(types)
@@ -156,7 +154,7 @@ enum Which {
     Open(i64),
 }
 
-/// Such units of a job, of all types and places in turn.
+/// Such units of a job, of all types, of one place after the other.
 async fn some(
     conn: &mut Conn,
     now: NaiveDateTime,
@@ -164,45 +162,69 @@ async fn some(
     wanted: &mut Wanted,
     picked: &mut Vec<i64>,
 ) -> Result<(), LedgerError> {
-    for place in 0..wanted.types.len() {
-        for path in 0..wanted.paths.len() {
-            let Some(part) = wanted.part(place, path) else {
-                continue;
-            };
-            let units = match which {
-                Which::Expired(wave) => {
-                    let units = expired(conn, now, (job_id, wave), &part, &wanted.held).await?;
-                    with_attempts_left(conn, now, job_id, units, &mut wanted.given_up).await?
-                }
-                Which::Open(wave) => open(conn, now, (job_id, wave), &part).await?,
-            };
-            wanted.had(place, units.len());
-            picked.extend(units);
-        }
+    for place in 0..wanted.paths.len() {
+        let Some(part) = wanted.part(place) else {
+            continue;
+        };
+        let units = match which {
+            Which::Expired(wave) => {
+                let units = expired(conn, now, (job_id, wave), &part, &wanted.held).await?;
+                with_attempts_left(conn, now, job_id, units, &mut wanted.given_up).await?
+            }
+            Which::Open(wave) => open(conn, now, (job_id, wave), &part).await?,
+        };
+        wanted.had(units.iter().map(|(_, file_type)| file_type.as_str()));
+        picked.extend(units.into_iter().map(|(unit_id, _)| unit_id));
     }
     Ok(())
 }
 
-macro_rules! units_where {
-    ($columns:literal, $condition:expr, $order:literal) => {
+macro_rules! units_of {
+    ($columns:literal, $file_type:literal, $condition:expr, $order:literal, $room:literal) => {
         concat!(
-            "SELECT ",
+            "SELECT * FROM (SELECT ",
             $columns,
-            " FROM load_units WHERE job_id = $1 AND file_type = $4 \
-               AND bucket_path_id BETWEEN $5 AND $6 AND ",
+            " FROM load_units WHERE job_id = $1 AND file_type = ",
+            $file_type,
+            " AND bucket_path_id BETWEEN $4 AND $5 AND ",
             $condition,
             " ORDER BY ",
             $order,
-            " LIMIT $7",
-            skip_locked!()
+            " LIMIT ",
+            $room,
+            skip_locked!(),
+            ") AS units"
         )
     };
 }
+
+/// Of both types in one round trip; of the second only when the first leaves room.
+macro_rules! units_where {
+    ($columns:literal, $condition:expr, $order:literal) => {
+        concat!(
+            units_of!($columns, "$6", $condition, $order, "$8"),
+            " UNION ALL ",
+            units_of!($columns, "$7", $condition, $order, "$9"),
+            " LIMIT $10"
+        )
+    };
+}
+
+/// Binds what follows the job, the time and the wave.
+fn of_part<'q, O>(find: Find<'q, O>, part: &Part<'_>) -> Find<'q, O> {
+    let [first, second] = part.types;
+    let find = find.bind(part.path.0).bind(part.path.1);
+    let find = find.bind(first.spelled).bind(second.spelled);
+    find.bind(first.left).bind(second.left).bind(part.room)
+}
+
+type Find<'q, O> = QueryAs<'q, Db, O, <Db as sqlx::Database>::Arguments>;
 
 /// An expired unit.
 #[derive(Debug, FromRow)]
 struct Expired {
     unit_id: i64,
+    file_type: String,
     wave: i64,
     attempts: i64,
     /// The last one.
@@ -213,24 +235,21 @@ async fn expired(
     conn: &mut Conn,
     now: NaiveDateTime,
     (job_id, last_wave): (i64, i64),
-    part: &Part,
+    part: &Part<'_>,
     held: &str,
 ) -> Result<Vec<Expired>, LedgerError> {
     let find = sqlx::query_as(units_where!(
-        "unit_id, wave, attempts, reason",
+        "unit_id, file_type, wave, attempts, reason",
         concat!(
             "state = 'leased' AND lease_expiry <= $2 AND wave <= $3 AND unit_id NOT IN (",
-            numbers_in!("$8"),
+            numbers_in!("$11"),
             ")"
         ),
         "lease_expiry"
     ));
     let find = find.bind(job_id).bind(now).bind(last_wave);
-    let find = find
-        .bind(part.file_type)
-        .bind(part.path.0)
-        .bind(part.path.1);
-    Ok(find.bind(part.room).bind(held).fetch_all(conn).await?)
+    let find = of_part(find, part).bind(held);
+    Ok(find.fetch_all(conn).await?)
 }
 
 /// Such a unit is held by nobody, whatever a worker believed when it asked.
@@ -238,19 +257,15 @@ async fn open(
     conn: &mut Conn,
     now: NaiveDateTime,
     (job_id, wave): (i64, i64),
-    part: &Part,
-) -> Result<Vec<i64>, LedgerError> {
-    let find = sqlx::query_scalar(units_where!(
-        "unit_id",
+    part: &Part<'_>,
+) -> Result<Vec<(i64, String)>, LedgerError> {
+    let find = sqlx::query_as(units_where!(
+        "unit_id, file_type",
         "state = 'open' AND not_before <= $2 AND wave = $3",
         "not_before, unit_id"
     ));
     let find = find.bind(job_id).bind(now).bind(wave);
-    let find = find
-        .bind(part.file_type)
-        .bind(part.path.0)
-        .bind(part.path.1);
-    Ok(find.bind(part.room).fetch_all(conn).await?)
+    Ok(of_part(find, part).fetch_all(conn).await?)
 }
 
 /// Units with attempts left; others are set aside with their last reason.
@@ -260,11 +275,11 @@ async fn with_attempts_left(
     job_id: i64,
     units: Vec<Expired>,
     given_up: &mut BTreeSet<(i64, i64)>,
-) -> Result<Vec<i64>, LedgerError> {
+) -> Result<Vec<(i64, String)>, LedgerError> {
     let mut left = Vec::with_capacity(units.len());
     for unit in units {
         if nat32(unit.attempts) < MAX_ATTEMPTS {
-            left.push(unit.unit_id);
+            left.push((unit.unit_id, unit.file_type));
         } else {
             settle::give_up(conn, now, unit.unit_id, &unit.reason).await?;
             given_up.insert((job_id, unit.wave));
@@ -274,28 +289,32 @@ async fn with_attempts_left(
 }
 
 /// What one statement asks for.
-struct Part {
-    file_type: &'static str,
+struct Part<'w> {
+    types: &'w [Type; TYPES],
     path: (i64, i64),
+    /// Of all types together.
     room: i64,
 }
 
 impl Wanted {
-    /// None when there is no room for more of it.
-    fn part(&self, place: usize, path: usize) -> Option<Part> {
-        let of = self.types.get(place)?;
-        let room = of.left.min(self.left);
-        let part = Part {
-            file_type: of.spelled,
-            path: *self.paths.get(path)?,
-            room,
-        };
-        (room > 0).then_some(part)
+    /// None when there is no room for more.
+    fn part(&self, place: usize) -> Option<Part<'_>> {
+        let room_for = |of: &Type| of.left > 0;
+        if self.is_met() || !self.types.iter().any(room_for) {
+            return None;
+        }
+        Some(Part {
+            types: &self.types,
+            path: *self.paths.get(place)?,
+            room: self.left,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use stoker_proto::common::v1::FileType;
+
     use super::*;
 
     #[test]
@@ -310,9 +329,15 @@ mod tests {
             limit(FileType::Json, 1),
         ];
         let found = types(10, &limits).unwrap();
-        let found: Vec<_> = found.iter().map(|of| (of.spelled, of.left)).collect();
-        assert_eq!(found, [("JSON", 3), ("NDJSON", 0)]);
-        assert_eq!(types(10, &[]).unwrap().len(), 2);
+        assert_eq!(
+            found.map(|of| (of.spelled, of.left)),
+            [("JSON", 3), ("NDJSON", 0)]
+        );
+        let all = types(10, &[]).unwrap();
+        assert_eq!(
+            all.map(|of| (of.spelled, of.left)),
+            [("JSON", 10), ("NDJSON", 10)]
+        );
         assert!(types(10, &[limit(FileType::Unspecified, 1)]).is_err());
     }
 }
