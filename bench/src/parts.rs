@@ -9,11 +9,11 @@ use std::time::Instant;
 use anyhow::ensure;
 use loader_worker::parts;
 
-use crate::data::first_lines;
+use crate::data::{first_lines, sample_lines};
 use crate::figures::{Figures, median};
 
-/// Lines that the steps are measured with.
-const LINES: usize = 40_000;
+/// The steps are measured with the lines of the sample, so many times over: they differ much in size.
+const SAMPLES: usize = 4;
 
 const BATCH: usize = 100;
 
@@ -26,7 +26,7 @@ pub fn measure(
     runs: usize,
     figures: &mut Figures,
 ) -> anyhow::Result<()> {
-    let lines = first_lines(plain, LINES)?;
+    let lines = first_lines(plain, SAMPLES * sample_lines()?.len())?;
     let text: Vec<u8> = lines.join(&b'\n');
     let per_line = |seconds: f64| seconds * 1e9 / count(lines.len());
     let split = || black_box(memchr::memchr_iter(b'\n', &text).count());

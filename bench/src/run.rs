@@ -52,9 +52,19 @@ impl Drop for Sink {
 
 /// Resources a second of a client that only sends what is ready, `resources` about.
 pub fn bare(file: &Path, base: &str, resources: u64) -> anyhow::Result<f64> {
+    let batches = (resources / 100).to_string();
+    rate(&["send", "--batches", &batches, "--to", base], file)
+}
+
+/// Resources a second of a load that does no more than it must.
+pub fn bare_load(file: &Path, base: &str) -> anyhow::Result<f64> {
+    rate(&["load", "--to", base], file)
+}
+
+/// What the bare client says.
+fn rate(args: &[&str], file: &Path) -> anyhow::Result<f64> {
     let output = Command::new(program("bench-sink")?)
-        .args(["send", "--to", base, "--batches"])
-        .arg((resources / 100).to_string())
+        .args(args)
         .arg(file)
         .stderr(Stdio::inherit())
         .output()?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use stoker_bench::figures::{Figures, median};
-use stoker_bench::run::{Measured, Sink, bare, load};
+use stoker_bench::run::{Measured, Sink, bare, bare_load, load};
 use stoker_bench::{data, parts};
 
 /// Measures `stoker load`.
@@ -47,17 +47,18 @@ fn main() -> anyhow::Result<()> {
 /// The kinds of loads that are compared.
 const KINDS: usize = 4;
 
-/// Plain, gzip, zstd, without and with a ledger, and the bare client, in turn, so that all see the same
-/// machine.
+/// Plain, gzip, zstd, without and with a ledger, and the least there can be of a client and of a load, in turn, so
+/// that all see the same machine.
 fn rates(args: &Args, folder: &Path, base: &str, figures: &mut Figures) -> anyhow::Result<()> {
     let plain = folder.join("rate.ndjson");
     let resources = data::write_ndjson(&plain, args.mb << 20)?;
     let (gz, zst) = data::compress(&plain)?;
     let mut loads: [Vec<Measured>; KINDS] = Default::default();
-    let mut bares = Vec::new();
+    let (mut bares, mut bare_loads) = (Vec::new(), Vec::new());
     for run in 0..args.runs {
         let sqlite = format!("sqlite:{}", folder.join(format!("{run}.sqlite")).display());
         bares.push(bare(&plain, base, resources)?);
+        bare_loads.push(bare_load(&plain, base)?);
         let kinds: [(&PathBuf, &str); KINDS] = [
             (&plain, "none"),
             (&plain, &sqlite),
@@ -68,7 +69,12 @@ fn rates(args: &Args, folder: &Path, base: &str, figures: &mut Figures) -> anyho
             loads.push(load(file, base, ledger, resources, folder)?);
         }
     }
-    add_rates(&loads, &bares, resources, figures)?;
+    add_rates(&loads, resources, figures)?;
+    let [plain_loads, ..] = &loads;
+    figures.add("plain_pct_of_bare_hyper", pct_of(&bares, plain_loads));
+    figures.add("plain_pct_of_bare_load", pct_of(&bare_loads, plain_loads));
+    figures.add("bare_hyper_resources_per_s", median(bares));
+    figures.add("bare_load_resources_per_s", median(bare_loads));
     parts::measure([&plain, &gz, &zst], args.runs, figures)?;
     parts::add_limits(figures)?;
     for file in [plain, gz, zst] {
@@ -79,7 +85,6 @@ fn rates(args: &Args, folder: &Path, base: &str, figures: &mut Figures) -> anyho
 
 fn add_rates(
     loads: &[Vec<Measured>; KINDS],
-    bares: &[f64],
     resources: u64,
     figures: &mut Figures,
 ) -> anyhow::Result<()> {
@@ -88,11 +93,7 @@ fn add_rates(
     figures.add("plain_resources_per_s", rate(plain));
     figures.add("zst_resources_per_s", rate(zst));
     figures.add("gz_resources_per_s", rate(gz));
-    figures.add("bare_hyper_resources_per_s", median(bares.to_vec()));
     // Run by run: what slows one down slows the other.
-    let pairs = plain.iter().zip(bares);
-    let of_bare = pairs.map(|(ours, bare)| 100.0 * ours.resources_per_s / bare);
-    figures.add("plain_pct_of_bare_hyper", median(of_bare.collect()));
     let pairs = plain.iter().zip(sqlite);
     let slowdown = pairs.map(|(none, some)| 1.0 - some.resources_per_s / none.resources_per_s);
     figures.add(
@@ -107,6 +108,13 @@ fn add_rates(
     figures.add("cpu_s_per_million_resources_gz", cpu(gz));
     figures.add("rss_peak_mb_1gb", peak(sqlite));
     Ok(())
+}
+
+/// What the loads are of others, in percent, run by run.
+fn pct_of(others: &[f64], loads: &[Measured]) -> f64 {
+    let pairs = loads.iter().zip(others);
+    let of_others = pairs.map(|(ours, other)| 100.0 * ours.resources_per_s / other);
+    median(of_others.collect())
 }
 
 fn peak(loads: &[Measured]) -> f64 {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use stoker_bench::{bare, sink};
 
-/// Takes everything, or sends what is ready.
+/// Takes everything, sends what is ready, or loads with the least effort.
 #[derive(Debug, Parser)]
 enum Args {
     /// Takes Bundles and says of every entry that it is updated; prints its base URL
@@ -32,6 +32,20 @@ enum Args {
         #[arg(long, default_value_t = 8)]
         connections: usize,
     },
+    /// Loads a file and does no more than must be done; prints the resources a second
+    Load {
+        /// NDJSON
+        file: PathBuf,
+        /// Base URL
+        #[arg(long)]
+        to: String,
+        /// Resources to a Bundle
+        #[arg(long, default_value_t = 100)]
+        batch: usize,
+        /// Bundles under way at a time
+        #[arg(long, default_value_t = 8)]
+        connections: usize,
+    },
 }
 
 #[tokio::main]
@@ -48,6 +62,15 @@ async fn main() -> anyhow::Result<()> {
         } => {
             let rate = bare::send(&file, &to, batch, batches, connections).await?;
             println!("{rate}");
+            Ok(())
+        }
+        Args::Load {
+            file,
+            to,
+            batch,
+            connections,
+        } => {
+            println!("{}", bare::load(&file, &to, batch, connections).await?);
             Ok(())
         }
     }
