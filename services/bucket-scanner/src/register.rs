@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use stoker_shared::object_store::Stores;
+use stoker_shared::object_store::{StoreError, Stores};
 use stoker_shared::retry::Retry;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, Span, field};
 
 use crate::announce::Announcer;
@@ -103,26 +104,27 @@ impl Registrar<'_> {
     }
 
     async fn pages(&self, scan: &Scan) -> Result<End, LedgerError> {
-        let mut listing = match Listing::of(self.stores, &scan.source) {
+        let listing = match Listing::of(self.stores, &scan.source) {
             Ok(listing) => listing,
             Err(e) => return Ok(End::Failed(e.to_string())),
         };
-        let mut next = self.shutdown.run_until_cancelled(listing.next()).await;
+        let mut next = list_on(listing);
         loop {
-            let mut page = match next {
+            let (listing, page) = match self.shutdown.run_until_cancelled(&mut next).await {
                 None => return Ok(End::Stopped),
-                Some(Ok(Some(page))) => page,
-                Some(Ok(None)) => return Ok(End::Listed),
+                Some(Ok(listed)) => listed,
                 Some(Err(e)) => return Ok(End::Failed(e.to_string())),
             };
+            let mut page = match page {
+                Ok(Some(page)) => page,
+                Ok(None) => return Ok(End::Listed),
+                Err(e) => return Ok(End::Failed(e.to_string())),
+            };
+            next = list_on(listing);
             // Unsigned numbers are told to collectors as texts.
             let objects = i64::try_from(page.objects.len()).unwrap_or(i64::MAX);
             let traced = tracing::info_span!("register", objects);
-            // The next page is listed meanwhile.
-            let (registered, following) = tokio::join!(
-                self.register(scan, &mut page).instrument(traced),
-                self.shutdown.run_until_cancelled(listing.next()),
-            );
+            let registered = self.register(scan, &mut page).instrument(traced).await;
             let registered = match registered {
                 Ok(Some(registered)) => registered,
                 Ok(None) => return Ok(End::Stopped),
@@ -131,7 +133,6 @@ impl Registrar<'_> {
             self.metrics.registered(&registered);
             self.announcer.registered(&scan.source, &registered.news);
             self.planned(&registered);
-            next = following;
         }
     }
 
@@ -163,6 +164,17 @@ impl Registrar<'_> {
         }
         self.signals.job_changed();
     }
+}
+
+/// A listing, and the page that came next.
+type Listed = (Listing, Result<Option<Page>, StoreError>);
+
+/// Lists the next page on another processor, while the one before is registered.
+fn list_on(mut listing: Listing) -> AbortOnDropHandle<Listed> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let page = listing.next().await;
+        (listing, page)
+    }))
 }
 
 /// Does the work, and renews a leave meanwhile; gives the work up when the leave is lost.

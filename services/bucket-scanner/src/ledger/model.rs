@@ -89,7 +89,7 @@ pub struct Page {
 
 impl Page {
     /// Objects that one page may hold: what one transaction registers.
-    pub const MAX_OBJECTS: usize = 2000;
+    pub const MAX_OBJECTS: usize = 4000;
 }
 
 /// What registering a page changed.
