@@ -97,6 +97,14 @@ struct Row {
     told: i64,
 }
 
+/// Nobody is telling it, and it was not told yet, or its end was not, or it lasts since long.
+macro_rules! to_be_told {
+    () => {
+        "(claim_expiry IS NULL OR claim_expiry <= $2 OR claim_expiry > $3) \
+         AND (told = 0 OR ended <= $4 OR (ended IS NULL AND told_at <= $5))"
+    };
+}
+
 pub(super) async fn claim(
     conn: &mut Conn,
     now: NaiveDateTime,
@@ -108,16 +116,16 @@ pub(super) async fn claim(
     let repeat_after = repeat_after.and_then(|after| TimeDelta::from_std(after).ok());
     let told_before = repeat_after.and_then(|after| now.checked_sub_signed(after));
     let token = new_id();
-    let find = sqlx::query_as(
+    // What another has told between the search and the change is looked at again, not taken for what lasts.
+    let find = sqlx::query_as(concat!(
         "UPDATE backup_troubles SET claim_token = $6, claim_expiry = $7 \
          WHERE source = $1 AND (kind, subject) IN ( \
-           SELECT kind, subject FROM backup_troubles \
-           WHERE source = $1 AND (claim_expiry IS NULL OR claim_expiry <= $2 OR claim_expiry > $3) \
-             AND (told = 0 OR ended <= $4 OR (ended IS NULL AND told_at <= $5)) \
-           ORDER BY since, kind, subject LIMIT 1) \
-         AND (claim_expiry IS NULL OR claim_expiry <= $2 OR claim_expiry > $3) \
-         RETURNING source, kind, subject, trouble_id, backup, sentence, since, ended, told",
-    )
+           SELECT kind, subject FROM backup_troubles WHERE source = $1 AND ",
+        to_be_told!(),
+        " ORDER BY since, kind, subject LIMIT 1) AND ",
+        to_be_told!(),
+        " RETURNING source, kind, subject, trouble_id, backup, sentence, since, ended, told",
+    ))
     .bind(clean(source))
     .bind(now)
     .bind(now + hold + CLOCKS_DIFFER)
