@@ -50,6 +50,7 @@ mod services;
 mod struck;
 mod survival;
 mod system;
+mod taken_up;
 mod tracing;
 mod troubled_parts;
 mod troubled_server;

@@ -63,6 +63,9 @@ pub struct LeaseUnitsRequest {
     /// Only units of objects in these places; of any when empty.
     #[prost(message, repeated, tag = "8")]
     pub bucket_paths: ::prost::alloc::vec::Vec<BucketPath>,
+    /// Only units whose lease has run out: their worker is gone, and they shall not wait until another has room for new ones.
+    #[prost(bool, tag = "9")]
+    pub only_expired: bool,
 }
 /// How many units of one file type a worker has room for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

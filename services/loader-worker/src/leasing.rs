@@ -12,6 +12,7 @@ use stoker_shared::object_store;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::leases::Guard;
 use crate::ledger::LedgerFault;
 use crate::worker::{Leased, Running, TROUBLE_PAUSE};
 use stoker_shared::pace::Choice;
@@ -21,6 +22,12 @@ const LONG_POLL: Duration = Duration::from_secs(20);
 
 /// How long a worker that hears events waits for one before it asks again: some may be lost.
 const QUIET: Duration = Duration::from_secs(5);
+
+/// How long after its lease's end a unit whose worker is gone may lie there.
+const RESCUE: Duration = Duration::from_secs(1);
+
+/// Such a look that takes longer is of a ledger in trouble.
+const RESCUE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Events come by the thousand; so long they are gathered before one call.
 const GATHER: Duration = Duration::from_millis(50);
@@ -32,11 +39,13 @@ const LARGE_UNIT: u64 = 4 << 20;
 const LEASE_TRIES: u32 = 5;
 
 /// Calls for units that are under way: one for each file type that is limited, so that a type with no
-/// room keeps none of another waiting, else one for all.
+/// room keeps none of another waiting, else one for all. And one more, once a second, for units whose worker is gone: who
+/// is busy takes up as many of them as it has room for in all, and so holds twice as many until they are done.
 ///
 /// A call is not dropped half way while work goes on: what it leased would wait for its lease to run out.
 pub(crate) struct Calls {
     lanes: Vec<Lane>,
+    rescue: Option<AbortHandle>,
     under_way: JoinSet<Leased>,
 }
 
@@ -54,6 +63,7 @@ impl Calls {
         let lane = |limit| Lane { limit, call: None };
         Self {
             lanes: limits.into_iter().map(lane).collect(),
+            rescue: None,
             under_way: JoinSet::new(),
         }
     }
@@ -61,18 +71,19 @@ impl Calls {
     /// Calls for as many units as there is room for.
     pub(crate) fn start(&mut self, running: &Arc<Running>) {
         for lane in &mut self.lanes {
-            let room = running.room(lane.limit);
-            let busy = lane.call.as_ref().is_some_and(|call| !call.is_finished());
-            if room == 0 || busy {
+            let room = running.room(lane.limit, 1);
+            if room == 0 || is_busy(lane.call.as_ref()) {
                 continue;
             }
-            let limit = lane.limit.map(|limit| UnitLimit {
-                max_units: u32::try_from(room).unwrap_or(u32::MAX),
-                ..limit
-            });
+            let limit = lane.limit.map(|limit| of_room(limit, room));
             let running = Arc::clone(running);
             let call = async move { running.lease(room, limit).await };
             lane.call = Some(self.under_way.spawn(call));
+        }
+        if !is_busy(self.rescue.as_ref()) {
+            let running = Arc::clone(running);
+            let call = async move { running.rescue().await };
+            self.rescue = Some(self.under_way.spawn(call));
         }
     }
 
@@ -92,33 +103,43 @@ impl Calls {
     }
 }
 
+fn is_busy(call: Option<&AbortHandle>) -> bool {
+    call.is_some_and(|call| !call.is_finished())
+}
+
+fn of_room(limit: UnitLimit, room: usize) -> UnitLimit {
+    UnitLimit {
+        max_units: u32::try_from(room).unwrap_or(u32::MAX),
+        ..limit
+    }
+}
+
 impl Running {
-    /// How many more units there is room for: in all, or of a type that is limited.
-    fn room(&self, limit: Option<UnitLimit>) -> usize {
+    /// How many more units there is room for, in all or of a type that is limited, when so many times the usual
+    /// are held.
+    fn room(&self, limit: Option<UnitLimit>, times: usize) -> usize {
         let Some(limit) = limit else {
             let settings = &self.worker.settings;
-            let room = settings.units().saturating_sub(self.leases.count());
+            let room = (times * settings.units()).saturating_sub(self.leases.count());
             return match settings.units {
-                Choice::Auto => room.min(self.room_by_size()),
+                Choice::Auto => room.min(self.room_by_size(times)),
                 Choice::Fixed(_) => room,
             };
         };
         let held = self.leases.count_of(limit.file_type());
-        (limit.max_units as usize).saturating_sub(held)
+        (times * limit.max_units as usize).saturating_sub(held)
     }
 
     /// Large units keep the wire busy by themselves, and each takes memory: as many as there are cores to read
     /// them. What is next is taken to be as large as what is held.
-    fn room_by_size(&self) -> usize {
+    fn room_by_size(&self, times: usize) -> usize {
         match self.leases.counts_by_size(LARGE_UNIT) {
             (0, 1..) => usize::MAX,
-            (large, _) => large_at_once().saturating_sub(large),
+            (large, _) => (times * large_at_once()).saturating_sub(large),
         }
     }
 
     async fn lease(&self, room: usize, limit: Option<UnitLimit>) -> Leased {
-        let mut reaches = vec![object_store::host_name()];
-        reaches.extend(self.worker.reaches.iter().cloned());
         // From before the call, so that nothing is missed between its answer and the wait.
         let listener = self.worker.events.listen();
         let woken_by_events = self.worker.events.are_heard();
@@ -129,24 +150,64 @@ impl Running {
             LONG_POLL.min(self.leases.length() / 3)
         };
         let request = LeaseUnitsRequest {
-            worker_id: self.worker_id.load(Ordering::Relaxed),
-            max_units: u32::try_from(room).unwrap_or(u32::MAX),
             wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
-            reaches,
-            job_ids: self.worker.job_ids.clone(),
-            held_unit_ids: self.leases.unit_ids(),
-            limits: limit.into_iter().collect(),
-            bucket_paths: self.worker.bucket_paths.clone(),
+            ..self.request(room, limit.into_iter().collect())
         };
         let leased = self.lease_when_there(request).await?;
         if leased.is_empty() && woken_by_events {
             until_woken(listener).await;
         }
+        Ok(self.hold(leased, asked))
+    }
+
+    /// Units whose worker is gone, room or not.
+    async fn rescue(&self) -> Leased {
+        sleep(RESCUE).await;
+        let of_type = |limit: &UnitLimit| of_room(*limit, self.room(Some(*limit), 2));
+        let limits: Vec<_> = self.worker.limits.iter().map(of_type).collect();
+        let room = if limits.is_empty() {
+            self.room(None, 2)
+        } else {
+            limits.iter().map(|limit| limit.max_units as usize).sum()
+        };
+        if room == 0 {
+            return Ok(Vec::new());
+        }
+        let asked = Instant::now();
+        let request = LeaseUnitsRequest {
+            only_expired: true,
+            ..self.request(room, limits)
+        };
+        let leased = timeout(RESCUE_LIMIT, self.worker.ledger.lease(request)).await;
+        let Ok(Ok(leased)) = leased else {
+            // The ledger is away, maybe for all: who is still there renews before another takes its units.
+            sleep(self.leases.length() / 3).await;
+            return Ok(Vec::new());
+        };
+        Ok(self.hold(leased, asked))
+    }
+
+    fn request(&self, room: usize, limits: Vec<UnitLimit>) -> LeaseUnitsRequest {
+        let mut reaches = vec![object_store::host_name()];
+        reaches.extend(self.worker.reaches.iter().cloned());
+        LeaseUnitsRequest {
+            worker_id: self.worker_id.load(Ordering::Relaxed),
+            max_units: u32::try_from(room).unwrap_or(u32::MAX),
+            reaches,
+            job_ids: self.worker.job_ids.clone(),
+            held_unit_ids: self.leases.unit_ids(),
+            limits,
+            bucket_paths: self.worker.bucket_paths.clone(),
+            ..LeaseUnitsRequest::default()
+        }
+    }
+
+    fn hold(&self, leased: Vec<Unit>, asked: Instant) -> Vec<(Unit, Guard)> {
         let held = |unit: Unit| {
             let guard = self.leases.hold(&unit, asked, &self.stops.stop);
             (unit, guard)
         };
-        Ok(leased.into_iter().map(held).collect())
+        leased.into_iter().map(held).collect()
     }
 
     /// A ledger that is away for a moment is no trouble yet.

@@ -112,6 +112,7 @@ conformance! {
     objects::a_scanner_takes_only_what_it_can_read,
     work::leases_go_to_one_worker_each,
     work::an_expired_lease_is_lost_only_once_taken,
+    waves::who_takes_only_expired_ones_gets_no_others,
     work::a_unit_still_held_is_not_offered_again,
     work::a_unit_held_to_the_last_attempt_is_not_given_up,
     work::renewal_keeps_a_lease,

@@ -206,6 +206,29 @@ pub(crate) async fn an_unordered_job_has_no_waves(world: World) {
     assert_eq!(world.lease(worker, 10).await.len(), 2);
 }
 
+pub(crate) async fn who_takes_only_expired_ones_gets_no_others(world: World) {
+    let objects = [
+        object("/data/a.ndjson", 100),
+        object("/data/b.ndjson", 100),
+        object("/data/c.ndjson", 100),
+    ];
+    world.job_over(&objects).await;
+    let (gone, busy) = (world.worker().await, world.worker().await);
+    let request = LeaseUnitsRequest {
+        worker_id: busy,
+        max_units: 10,
+        only_expired: true,
+        ..LeaseUnitsRequest::default()
+    };
+    let left = world.lease_one(gone).await;
+    assert_eq!(lease(&world, request.clone()).await, []);
+    world.advance(61);
+    let taken = lease(&world, request.clone()).await;
+    assert_eq!(keys(&taken), keys(std::slice::from_ref(&left)));
+    assert_eq!(lease(&world, request).await, [], "it has one now");
+    assert_eq!(world.lease(busy, 10).await.len(), 2, "the others are open");
+}
+
 async fn lease(world: &World, request: LeaseUnitsRequest) -> Vec<Unit> {
     world.ledger.lease_units(&request).await.unwrap().units
 }

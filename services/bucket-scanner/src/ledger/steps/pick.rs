@@ -22,6 +22,7 @@ pub(super) struct Wanted {
     paths: Vec<(i64, i64)>,
     /// A JSON array of unit ids.
     held: String,
+    pub(super) only_expired: bool,
     /// Jobs and waves of units that were given up on the way.
     pub(super) given_up: BTreeSet<(i64, i64)>,
 }
@@ -51,6 +52,7 @@ impl Wanted {
             types: types(left, &request.limits)?,
             paths,
             held: json(&request.held_unit_ids),
+            only_expired: request.only_expired,
             given_up: BTreeSet::new(),
         })
     }
@@ -134,7 +136,7 @@ pub(super) async fn pick(
         )
         .await?;
     }
-    let mut wave = Some(first);
+    let mut wave = (!wanted.only_expired).then_some(first);
     while let Some(this) = wave.filter(|_| !wanted.is_met()) {
         some(conn, now, (job_id, Which::Open(this)), wanted, &mut picked).await?;
         wave = if job.unordered {

@@ -98,13 +98,16 @@ pub(super) async fn lease(
     for job in &jobs {
         let meant = request.job_ids.is_empty() || request.job_ids.contains(&job.job_id);
         let reachable = job.reach.is_empty() || request.reaches.contains(&job.reach);
-        if !meant || !reachable || wanted.is_met() {
+        let may_have = !wanted.only_expired || job.has_expired(now);
+        if !meant || !reachable || !may_have || wanted.is_met() {
             continue;
         }
         let picked = pick(conn, now, job, &mut wanted).await?;
         units.extend(take(conn, now, now + length, request.worker_id, &picked, job).await?);
     }
-    let over = if units.is_empty() {
+    // Who asks for what has expired asks often: it ends jobs only by what it gave up.
+    let looks_for_ends = !wanted.only_expired || !wanted.given_up.is_empty();
+    let over = if units.is_empty() && looks_for_ends {
         jobs_without_work(conn).await?
     } else {
         Vec::new()
