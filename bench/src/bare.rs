@@ -1,8 +1,7 @@
 //! The least that a client can do: bodies that are ready are sent over a few connections. And the least that a
 //! load can do: the same, where each connection reads, splits and checks lines and makes bodies of them.
 
-use std::fs::File;
-use std::io::Read as _;
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -122,9 +121,9 @@ impl Client {
     }
 }
 
-/// A file, read a chunk at a time.
+/// A file, read a chunk at a time; its compression is taken off.
 struct Lines {
-    file: File,
+    file: Box<dyn Read + Send>,
     chunk: Bytes,
 }
 
@@ -133,7 +132,7 @@ impl Lines {
 
     fn of(file: &Path) -> anyhow::Result<Self> {
         Ok(Self {
-            file: File::open(file)?,
+            file: crate::data::decoded(file)?,
             chunk: Bytes::new(),
         })
     }

@@ -1,7 +1,7 @@
 //! Large inputs made from the sample data.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -89,6 +89,16 @@ pub fn first_lines(file: &Path, count: usize) -> anyhow::Result<Vec<Bytes>> {
     let lines = BufReader::with_capacity(1 << 20, File::open(file)?).split(b'\n');
     let lines = lines.take(count).map(|line| line.map(Bytes::from));
     Ok(lines.collect::<Result<_, _>>()?)
+}
+
+/// A file as it is without its compression, which its name tells.
+pub(crate) fn decoded(file: &Path) -> anyhow::Result<Box<dyn Read + Send>> {
+    let stored = File::open(file)?;
+    Ok(match file.extension().and_then(|name| name.to_str()) {
+        Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(stored)),
+        Some("zst") => Box::new(zstd::Decoder::new(stored)?),
+        _ => Box::new(stored),
+    })
 }
 
 /// Compresses a file beside itself.

@@ -1,6 +1,5 @@
 //! What the steps of a load cost by themselves, on one core: what no load can be faster than.
 
-use std::fs::File;
 use std::hint::black_box;
 use std::io::Read;
 use std::path::Path;
@@ -9,7 +8,7 @@ use std::time::Instant;
 use anyhow::ensure;
 use loader_worker::parts;
 
-use crate::data::{first_lines, sample_lines};
+use crate::data::{decoded, first_lines, sample_lines};
 use crate::figures::{Figures, median};
 
 /// The steps are measured with the lines of the sample, so many times over: they differ much in size.
@@ -53,21 +52,16 @@ pub fn measure(
     figures.add("answer_ns_per_resource", answers);
     let mean = count(text.len()) / count(lines.len());
     figures.add("resource_bytes_mean", mean);
-    let per_byte = |file: &Path, open: fn(File) -> anyhow::Result<Box<dyn Read>>| {
-        let mut seconds = Vec::new();
-        for _ in 0..runs {
-            seconds.push(decode(open(File::open(file)?)?)?);
-        }
-        anyhow::Ok(median(seconds) * 1e9 * mean)
-    };
-    figures.add(
-        "read_ns_per_resource",
-        per_byte(plain, |file| Ok(Box::new(file)))?,
-    );
-    let gunzip = |file| Ok(Box::new(flate2::read::MultiGzDecoder::new(file)) as Box<dyn Read>);
-    figures.add("decode_gz_ns_per_resource", per_byte(gz, gunzip)?);
-    let unzstd = |file| Ok(Box::new(zstd::Decoder::new(file)?) as Box<dyn Read>);
-    figures.add("decode_zst_ns_per_resource", per_byte(zst, unzstd)?);
+    let kinds = [
+        ("read_ns_per_resource", plain),
+        ("decode_gz_ns_per_resource", gz),
+        ("decode_zst_ns_per_resource", zst),
+    ];
+    for (name, file) in kinds {
+        let seconds = (0..runs).map(|_| decode(decoded(file)?));
+        let seconds = seconds.collect::<anyhow::Result<_>>()?;
+        figures.add(name, median(seconds) * 1e9 * mean);
+    }
     Ok(())
 }
 

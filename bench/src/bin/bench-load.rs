@@ -54,11 +54,13 @@ fn rates(args: &Args, folder: &Path, base: &str, figures: &mut Figures) -> anyho
     let resources = data::write_ndjson(&plain, args.mb << 20)?;
     let (gz, zst) = data::compress(&plain)?;
     let mut loads: [Vec<Measured>; KINDS] = Default::default();
-    let (mut bares, mut bare_loads) = (Vec::new(), Vec::new());
+    let (mut bares, mut bare_loads): (_, [Vec<f64>; 3]) = (Vec::new(), Default::default());
     for run in 0..args.runs {
         let sqlite = format!("sqlite:{}", folder.join(format!("{run}.sqlite")).display());
         bares.push(bare(&plain, base, resources)?);
-        bare_loads.push(bare_load(&plain, base)?);
+        for (loads, file) in bare_loads.iter_mut().zip([&plain, &zst, &gz]) {
+            loads.push(bare_load(file, base)?);
+        }
         let kinds: [(&PathBuf, &str); KINDS] = [
             (&plain, "none"),
             (&plain, &sqlite),
@@ -70,11 +72,30 @@ fn rates(args: &Args, folder: &Path, base: &str, figures: &mut Figures) -> anyho
         }
     }
     add_rates(&loads, resources, figures)?;
-    let [plain_loads, ..] = &loads;
+    let [plain_loads, _, zst_loads, gz_loads] = &loads;
     figures.add("plain_pct_of_bare_hyper", pct_of(&bares, plain_loads));
-    figures.add("plain_pct_of_bare_load", pct_of(&bare_loads, plain_loads));
     figures.add("bare_hyper_resources_per_s", median(bares));
-    figures.add("bare_load_resources_per_s", median(bare_loads));
+    let kinds = [
+        (
+            "plain_pct_of_bare_load",
+            "bare_load_resources_per_s",
+            plain_loads,
+        ),
+        (
+            "zst_pct_of_bare_load",
+            "bare_load_zst_resources_per_s",
+            zst_loads,
+        ),
+        (
+            "gz_pct_of_bare_load",
+            "bare_load_gz_resources_per_s",
+            gz_loads,
+        ),
+    ];
+    for ((pct, rate, loads), bares) in kinds.into_iter().zip(bare_loads) {
+        figures.add(pct, pct_of(&bares, loads));
+        figures.add(rate, median(bares));
+    }
     parts::measure([&plain, &gz, &zst], args.runs, figures)?;
     parts::add_limits(figures)?;
     for file in [plain, gz, zst] {
