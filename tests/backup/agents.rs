@@ -214,8 +214,6 @@ async fn agents_that_are_restarted_in_turn_fail_and_double_nothing() {
     let mut done = 0;
     for next in [0, 1, 0, 1] {
         done = done_of(&runs(&agents[1 - next], done + 1).await).count();
-        // In the middle of the next run, or between two.
-        tokio::time::sleep(Duration::from_millis(rand::random_range(0..2000))).await;
         assert_eq!(agents[next].stop().await.unwrap(), Some(0));
         agents[next].upgrade().unwrap();
         agents[next].page("/readyz").await.unwrap();
@@ -225,11 +223,10 @@ async fn agents_that_are_restarted_in_turn_fail_and_double_nothing() {
         assert_eq!(agent.stop().await.unwrap(), Some(0));
     }
     one_after_the_other(&all);
-    for run in all.iter().filter(|run| run.state() == RunState::Failed) {
-        assert!(run.reason.contains("done by the next one"), "{run:?}");
-        let by_next = done_of(&all).any(|next| next.due == run.due);
-        assert!(by_next, "{run:?} {all:#?}");
-    }
+    assert!(
+        all.iter().all(|run| run.state() != RunState::Failed),
+        "{all:#?}"
+    );
     let names = verify_all(&*world.open()).await.unwrap();
     for run in done_of(&all) {
         assert!(names.contains(&run.backup), "{run:?}");
@@ -276,11 +273,6 @@ fn one_after_the_other(newest_first: &[Run]) {
         let ended = earlier.ended.as_ref().map(|at| (at.seconds, at.nanos));
         let started = later.started.as_ref().map(|at| (at.seconds, at.nanos));
         assert!(ended.is_some() && ended <= started, "{earlier:?} {later:?}");
+        assert_ne!(earlier.due, later.due, "{earlier:?} {later:?}");
     }
-    let done = runs.iter().filter(|run| run.state() == RunState::Done);
-    let mut dues: Vec<_> = done.map(|run| run.due.map(|due| due.seconds)).collect();
-    let count = dues.len();
-    dues.sort_unstable();
-    dues.dedup();
-    assert_eq!(dues.len(), count, "{runs:#?}");
 }

@@ -20,7 +20,7 @@ use stoker_tests::services::Service;
 use crate::server::{self, Server, Version};
 use crate::world::{World, until, verify};
 
-/// In each kind of repository; up to twice as many where the first met too little.
+/// In each kind of repository.
 const KILLS: u32 = 26;
 
 /// What an agent is at when it is killed, in turn.
@@ -64,11 +64,14 @@ async fn may_be_killed(world: World) {
     let seed = rand::random();
     let mut rng = StdRng::seed_from_u64(seed);
     let mut count = Count::default();
-    for (number, task) in (0..2 * KILLS).zip(TASKS.into_iter().cycle()) {
-        if number >= KILLS && count.is_enough() {
-            break;
-        }
-        let pause = takes[&task].mul_f64(rng.random_range(0.0..1.0));
+    for (number, task) in (0..KILLS).zip(TASKS.into_iter().cycle()) {
+        // Evenly over all of each task, so that each time meets another part.
+        let so_far = |kills: u32| -> f64 {
+            let tasks = TASKS.into_iter().cycle().take(kills as usize);
+            tasks.map(|other| f64::from(u8::from(other == task))).sum()
+        };
+        let share = (so_far(number) + rng.random_range(0.0..1.0)) / so_far(KILLS);
+        let pause = takes[&task].mul_f64(share);
         let told =
             format!("kill {number} of seed {seed}, {pause:?} after the beginning of {task:?}");
         if agent.is_killed(task, pause, &told, &mut count).await {
@@ -76,7 +79,8 @@ async fn may_be_killed(world: World) {
             takes.entry(task).and_modify(|takes| *takes = pause);
         }
     }
-    assert!(count.is_enough(), "{count:?}");
+    assert!(count.broken_off >= KILLS / 2, "{count:?}");
+    assert!(count.left_something >= KILLS / 4, "{count:?}");
     assert!(count.not_tidied * 4 <= count.left_something, "{count:?}");
     agent.do_whole(Task::Backup).await;
     agent.do_whole(Task::Drill).await;
@@ -93,12 +97,6 @@ struct Count {
     broken_off: u32,
     left_something: u32,
     not_tidied: u32,
-}
-
-impl Count {
-    fn is_enough(&self) -> bool {
-        self.broken_off >= KILLS / 2 && self.left_something >= KILLS / 4
-    }
 }
 
 /// An agent, what it backs up, and where to.
