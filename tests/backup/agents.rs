@@ -212,8 +212,9 @@ async fn agents_that_are_restarted_in_turn_fail_and_double_nothing() {
     let settings = settings(&world, &database).await;
     let mut agents = [(); 2].map(|()| Service::start("backup-agent", &settings).unwrap());
     let mut done = 0;
-    for next in [0, 1, 0, 1] {
+    for next in [0, 1, 0, 1, 0, 1, 0, 1] {
         done = done_of(&runs(&agents[1 - next], done + 1).await).count();
+        tokio::time::sleep(Duration::from_millis(rand::random_range(0..2500))).await;
         assert_eq!(agents[next].stop().await.unwrap(), Some(0));
         agents[next].upgrade().unwrap();
         agents[next].page("/readyz").await.unwrap();

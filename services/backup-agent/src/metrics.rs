@@ -257,7 +257,7 @@ impl BackupMetrics {
             let mut running = standing
                 .runs
                 .iter()
-                .filter(|run| run.state == RunState::Running);
+                .filter(|run| run.state == RunState::Running && !run.is_waiting());
             let running = running.find(|run| run.task == task);
             let label = ByTask {
                 source: source.source.clone(),

@@ -15,7 +15,7 @@ use super::bar::{self, Bar};
 use super::ended::{Ended, Ending};
 use super::place::{Client, sentence};
 use super::session::Session;
-use super::show::{run_to_json, state_name, task_name};
+use super::show::{run_to_json, stands, task_name};
 use crate::Global;
 use crate::output::{Output, one_sentence};
 
@@ -208,7 +208,7 @@ fn line(run: &Run, output: &Output) -> String {
         run.run_id,
         task_name(run.task()),
         run.source,
-        state_name(run.state()),
+        stands(run),
         bar::at(run),
     )
 }

@@ -220,7 +220,7 @@ pub(super) fn runs(runs: &[Run]) -> String {
             run.run_id,
             task_name(run.task()),
             run.source,
-            state_name(run.state()),
+            stands(run),
             moment(run.started),
             length(between(run.started, run.ended)),
             run.backup
@@ -231,7 +231,7 @@ pub(super) fn runs(runs: &[Run]) -> String {
 
 pub(super) fn run_detail(run: &Run) -> String {
     let task = task_name(run.task());
-    let state = state_name(run.state());
+    let state = stands(run);
     let mut out = format!("run {}: {task} of {}, {state}\n", run.run_id, run.source);
     let mut line = |name: &str, text: &str| {
         if !text.is_empty() {
@@ -262,7 +262,15 @@ pub(super) fn run_to_json(run: &Run) -> Value {
     })
 }
 
-pub(super) fn state_name(state: RunState) -> &'static str {
+/// How it stands: one that was given back is not running.
+pub(super) fn stands(run: &Run) -> &'static str {
+    match run.state() {
+        RunState::Running if run.agent.is_empty() => "waiting",
+        state => state_name(state),
+    }
+}
+
+fn state_name(state: RunState) -> &'static str {
     match state {
         RunState::Unspecified => "unknown",
         RunState::Running => "running",
@@ -385,5 +393,12 @@ mod tests {
         );
         assert!(!text.contains("due"), "{text}");
         assert_eq!(run_to_json(&run)["total_bytes"], Value::Null);
+        let mut waiting = Run {
+            state: RunState::Running.into(),
+            ..run
+        };
+        assert_eq!(stands(&waiting), "waiting");
+        waiting.agent = "host:1".to_owned();
+        assert_eq!(stands(&waiting), "running");
     }
 }

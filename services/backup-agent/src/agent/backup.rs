@@ -88,25 +88,18 @@ impl Agent {
         running: &Running,
     ) -> Result<Option<String>, JobError> {
         let repository = &*source.repository;
-        running.phase("cleaning up");
-        self.clean(repository, &running.run.backup).await?;
-        let made = self.make(source, running).await;
-        if made.is_err() {
-            // The error that led here is the one to be told.
-            if let Err(error) = self.clean(repository, &running.run.backup).await {
-                tracing::warn!(%error,
-                    "what was begun is not all taken away; the next run does it"
-                );
-            }
-        }
-        let manifest = made?;
+        let manifest = if running.is_committed() {
+            repository.manifest(&running.run.backup).await?
+        } else {
+            self.make_or_clean(source, running).await?
+        };
         running.has_committed();
         self.note(repository, &manifest).await;
-        if source.settings.verify {
+        if source.settings.verify && manifest.verified.is_none() {
             let verified = self.verify(repository, &manifest, None, running).await;
             verified.map_err(|e| of_committed(&manifest, "verified", e))?;
         }
-        if source.settings.drill {
+        if source.settings.drill && manifest.proof.is_none() {
             let proven = self.prove(repository, &manifest, running).await;
             proven.map_err(|e| of_committed(&manifest, "proven", e))?;
         }
@@ -136,6 +129,27 @@ impl Agent {
         }
         self.tidy(repository).await;
         Ok(())
+    }
+
+    /// Where it comes to nothing, nothing of it is left.
+    async fn make_or_clean(
+        &self,
+        source: &Source,
+        running: &Running,
+    ) -> Result<Manifest, JobError> {
+        let repository = &*source.repository;
+        running.phase("cleaning up");
+        self.clean(repository, &running.run.backup).await?;
+        let made = self.make(source, running).await;
+        if made.is_err() {
+            // The error that led here is the one to be told.
+            if let Err(error) = self.clean(repository, &running.run.backup).await {
+                tracing::warn!(%error,
+                    "what was begun is not all taken away; the next run does it"
+                );
+            }
+        }
+        made
     }
 
     /// From the draft to the commit.

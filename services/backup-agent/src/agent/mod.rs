@@ -16,8 +16,10 @@
 //! | prune, one backup at a time | the rest goes the next time | the same |
 //! | end the run in the catalog | the run is lost: see the first line | what was due is over |
 //!
-//! A run that is told to stop since its agent stops takes away what is not committed, and gives back what was due: another
-//! agent begins it at once.
+//! A scheduled run that is told to stop since its agent stops takes away what is not committed and is given back: it
+//! waits in the catalog, and the next agent that looks goes on with it. Where its backup is there, that is not made
+//! again, but read back, proven and what else was still to be done. Who dies before it is given back leaves a lost run;
+//! after, one that waits.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

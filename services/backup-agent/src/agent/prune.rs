@@ -151,6 +151,7 @@ impl Agent {
         let is_there = |name: &str| pruned.manifests.iter().any(|m| m.name == name);
         let under_way = runs.iter().find(|run| {
             run.state == RunState::Running
+                && !run.is_waiting()
                 && matches!(run.task, Task::Backup | Task::Import)
                 && run.place == pruned.place
                 && !is_there(&run.backup)

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::error::{JobError, task_name};
 use super::running::{Running, Why};
 use super::{Agent, AgentError};
-use crate::catalog::{Begun, CatalogError, Ended, Run, RunState, Seen, Wish};
+use crate::catalog::{Begun, CatalogError, Ended, Run, RunState, Seen, Wish, not_all_was_done};
 use crate::control::spelled;
 
 /// What a run does; answers what a person should know of it.
@@ -41,8 +41,14 @@ impl Agent {
         if self.hands.is_stopping() {
             return Err(AgentError::Stopping);
         }
-        let (lease, lost_before) = match self.catalog.begin(wish, &process::own()).await? {
-            Begun::Yours { lease, lost_before } => (lease, lost_before),
+        let begun = self.catalog.begin(wish, &process::own()).await?;
+        let (lease, run, is_committed, lost_before) = match begun {
+            Begun::Yours {
+                lease,
+                run,
+                is_committed,
+                lost_before,
+            } => (lease, *run, is_committed, lost_before),
             Begun::Busy(run) => return Err(AgentError::Busy(run)),
             Begun::Over => return Err(AgentError::Over),
             Begun::NameTaken => {
@@ -52,10 +58,12 @@ impl Agent {
                 )));
             }
         };
-        let run = begun(wish, lease.run_id, self.clock.now());
         let length = self.config.catalog.lease;
         let running = Running::new(run.clone(), lease, length, Arc::clone(&self.catalog));
         let running = Arc::new(running);
+        if is_committed {
+            running.has_committed();
+        }
         self.hands.take(&running);
         let (over, ended) = oneshot::channel();
         let (agent, job) = (self.clone(), job(lost_before));
@@ -146,6 +154,9 @@ impl Agent {
         let Some(running) = self.hands.get(run_id) else {
             let run = self.run(run_id).await?;
             return Err(not_here(match run.state {
+                _ if run.is_waiting() => {
+                    "waits for an agent to go on with it; cancel it once one does".to_owned()
+                }
                 RunState::Running => format!("is of {}; ask that agent to cancel it", run.agent),
                 _ => "is over already".to_owned(),
             }));
@@ -208,46 +219,24 @@ fn ended(
 
 /// What was due is over once its backup is there: it is not made twice.
 fn stopped(running: &Running, why: Option<Why>, deadline: Option<Duration>) -> Ended {
-    let is_over = running.is_committed();
+    let is_committed = running.is_committed();
     let why = match why {
         Some(Why::Cancelled) => "it was cancelled".to_owned(),
         Some(Why::Overdue) => format!(
             "it was given up, since it took longer than its deadline of {}",
             humantime::format_duration(deadline.unwrap_or_default())
         ),
-        _ if is_over => "its agent was stopped".to_owned(),
         _ if running.run.due.is_some() => {
-            let what = "its agent was stopped; what was due is done by the next one";
-            return Ended::GivenBack(what.to_owned());
+            let why = "its agent was stopped; what was due is done by the next one".to_owned();
+            return Ended::GivenBack { why, is_committed };
         }
+        _ if is_committed => "its agent was stopped".to_owned(),
         _ => "its agent was stopped before its end; begin it again".to_owned(),
     };
-    if !is_over {
-        return Ended::Failed(why);
-    }
-    let name = &running.run.backup;
-    Ended::Failed(format!(
-        "{why}; the backup {name} is there, but not all that was to be done with it is: `stoker backup verify {name}`"
-    ))
-}
-
-fn begun(wish: &Wish, run_id: i64, now: DateTime<Utc>) -> Run {
-    Run {
-        run_id,
-        source: wish.source.clone(),
-        task: wish.task,
-        due: wish.due,
-        place: wish.place.clone(),
-        backup: wish.backup.clone(),
-        agent: process::shown(&process::own()).to_owned(),
-        state: RunState::Running,
-        reason: String::new(),
-        found_bad: false,
-        started: now,
-        ended: None,
-        phase: String::new(),
-        bytes: 0,
-        total_bytes: None,
+    if is_committed {
+        Ended::Failed(not_all_was_done(&why, &running.run.backup))
+    } else {
+        Ended::Failed(why)
     }
 }
 
@@ -260,8 +249,13 @@ fn over(running: &Running, ended: &Ended, now: DateTime<Utc>) -> Run {
     let (state, reason) = match ended {
         Ended::Done => (RunState::Done, ""),
         Ended::Noted(note) => (RunState::Done, note.as_str()),
-        Ended::Failed(why) | Ended::FoundBad(why) | Ended::GivenBack(why) => {
-            (RunState::Failed, why.as_str())
+        Ended::Failed(why) | Ended::FoundBad(why) => (RunState::Failed, why.as_str()),
+        Ended::GivenBack { why, .. } => {
+            return Run {
+                agent: String::new(),
+                reason: why.clone(),
+                ..running.run.clone()
+            };
         }
     };
     Run {

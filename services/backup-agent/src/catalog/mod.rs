@@ -88,7 +88,8 @@ pub trait Catalog: Debug + Send + Sync + 'static {
 
     /// Begins a run, unless one of the same source and task is under way, what was due has been done meanwhile, or
     /// another run writes a backup of this name. One whose agent gave no sign in time, or is certainly gone, is lost,
-    /// and in no one's way. `agent` is a name as of [`stoker_shared::process::own`]. All of it is one transaction, in
+    /// and in no one's way. One that was given back is gone on with where a schedule wants it, and is over where a
+    /// person wants another. `agent` is a name as of [`stoker_shared::process::own`]. All of it is one transaction, in
     /// which starts take turns.
     ///
     /// Died before: nothing has begun; what was due is still due. After: others wait until the lease expires, or the
@@ -99,9 +100,9 @@ pub trait Catalog: Debug + Send + Sync + 'static {
     /// instead: the run must stop, and commit nothing. May be repeated.
     async fn renew(&self, lease: &Lease, seen: &Seen) -> Result<(), CatalogError>;
 
-    /// Ends a run, and with it what was due, unless it is given back.
+    /// Ends a run, and with it what was due, unless it is given back: then it waits for another agent.
     ///
-    /// Died before: the run is lost, and what was due is done again. After: it is over.
+    /// Died before: the run is lost, and what was due is done again. After: it is over, or waits.
     async fn finish(&self, lease: &Lease, ended: &Ended) -> Result<(), CatalogError>;
 
     /// Finds runs lost whose agent is certainly gone, or gave no sign for twice the lease; answers them. May be repeated.
@@ -228,6 +229,10 @@ pub enum Begun {
     Yours {
         /// To be shown with every write.
         lease: Lease,
+        /// As it has begun, or goes on.
+        run: Box<Run>,
+        /// The agent that had it before has committed its backup.
+        is_committed: bool,
         /// How many runs for the same due time were lost before: whatever ends them may end this one.
         lost_before: u32,
     },
@@ -270,15 +275,20 @@ pub enum Ended {
     Failed(String),
     /// It did, and found a backup bad, as this says.
     FoundBad(String),
-    /// Its agent was told to stop, as this says: what was due is still due.
-    GivenBack(String),
+    /// Its agent was told to stop: what was due is still due, and another agent goes on with the run.
+    GivenBack {
+        /// What a person should know meanwhile.
+        why: String,
+        /// Its backup is there; what else was to be done is not.
+        is_committed: bool,
+    },
 }
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
-    /// Under way.
+    /// Under way, or given back: see [`Run::is_waiting`].
     Running,
     /// Did what it was to do.
     Done,
@@ -303,11 +313,11 @@ pub struct Run {
     pub place: String,
     /// The backup that it writes or reads.
     pub backup: String,
-    /// Who has or had it: `host:pid`.
+    /// Who has or had it: `host:pid`; empty while it waits.
     pub agent: String,
     /// How it stands.
     pub state: RunState,
-    /// Why it failed or was lost; of one that is done, what a person should know.
+    /// Why it failed, was lost or waits; of one that is done, what a person should know.
     pub reason: String,
     /// It failed since a backup was found bad.
     pub found_bad: bool,
@@ -321,6 +331,20 @@ pub struct Run {
     pub bytes: u64,
     /// Bytes in all.
     pub total_bytes: Option<u64>,
+}
+
+impl Run {
+    /// Whether an agent has given it back, and none has taken it up since.
+    pub fn is_waiting(&self) -> bool {
+        self.state == RunState::Running && self.agent.is_empty()
+    }
+}
+
+/// Why a run failed that has left its backup without all that was to be done with it.
+pub(crate) fn not_all_was_done(why: &str, backup: &str) -> String {
+    format!(
+        "{why}; the backup {backup} is there, but not all that was to be done with it is: `stoker backup verify {backup}`"
+    )
 }
 
 /// Why the catalog did not do what it was asked for.

@@ -111,12 +111,19 @@ async fn an_agent_that_stops_gives_its_run_back() {
     world.clock.advance(Duration::from_hours(24));
     let due = until_receiving(&mut first).await.due;
     working.stop().await;
-    let run = runs(&mut first).await.remove(0);
-    assert_eq!(run.state(), RunState::Failed);
+    let waiting = runs(&mut first).await.remove(0);
+    assert_eq!((waiting.state(), &*waiting.agent), (RunState::Running, ""));
     assert!(
-        run.reason.contains("done by the next one"),
+        waiting.reason.contains("done by the next one"),
         "{}",
-        run.reason
+        waiting.reason
+    );
+    let run_id = waiting.run_id;
+    let refused = first.cancel_run(CancelRunRequest { run_id }).await;
+    let refused = refused.unwrap_err();
+    assert!(
+        refused.message().contains("waits for an agent"),
+        "{refused}"
     );
     assert_eq!(world.left(), [""; 0]);
     // Time stands still: the next one begins at once, without waiting for a lease.
@@ -129,9 +136,50 @@ async fn an_agent_that_stops_gives_its_run_back() {
         all.into_iter().find(|run| run.state() == RunState::Done)
     })
     .await;
-    assert_eq!(run.due, due);
+    assert_eq!((run.run_id, run.due), (run_id, due));
     working.stop().await;
+    assert_eq!(runs(&mut second).await.len(), 1, "it is one run");
     assert_eq!(backups(&mut second).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_still_to_be_done_with_a_backup_another_agent_does() {
+    let mut world = World::new().await;
+    world.fhir().schedule = Some("@daily".parse().unwrap());
+    world.fhir().drill = Some(true);
+    world.fhir().fast_checkpoint = Some(true);
+    let agent = world.agent().await;
+    let mut first = client(&agent);
+    let working = Working::start(&agent);
+    let catalog = world.catalog().await;
+    catalog.last_due("fhir", Task::Backup).await.unwrap();
+    world.clock.advance(Duration::from_hours(24));
+    until("the restore for proof", async || {
+        let run = runs(&mut first).await.into_iter().next()?;
+        (run.phase == "waiting for the server to be consistent").then_some(())
+    })
+    .await;
+    working.stop().await;
+    let waiting = runs(&mut first).await.remove(0);
+    assert_eq!((waiting.state(), &*waiting.agent), (RunState::Running, ""));
+    let kept = backups(&mut first).await.remove(0);
+    assert_eq!(kept.name, waiting.backup);
+    assert!(kept.verified.is_some() && kept.proof.is_none(), "{kept:#?}");
+
+    world.clock.advance(Duration::from_mins(5));
+    let next = world.agent().await;
+    let working = Working::start(&next);
+    let mut second = client(&next);
+    let run = over(&mut second, waiting.run_id).await;
+    assert_eq!(run.state(), RunState::Done, "{run:#?}");
+    assert_eq!((&run.backup, run.due), (&waiting.backup, waiting.due));
+    working.stop().await;
+    let [proven] = <[_; 1]>::try_from(backups(&mut second).await).unwrap();
+    assert!(
+        proven.proof.as_ref().is_some_and(|proof| proof.good),
+        "{proven:#?}"
+    );
+    assert_eq!(runs(&mut second).await.len(), 1, "it is one run");
 }
 
 #[tokio::test(flavor = "multi_thread")]

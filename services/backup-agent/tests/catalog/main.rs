@@ -5,6 +5,7 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod given_back;
 mod held;
 mod notices;
 mod runs;
@@ -65,6 +66,7 @@ macro_rules! shared {
 
 shared! {
     shared::of_many_that_begin_at_once_one_does,
+    given_back::of_many_that_would_go_on_one_does,
     shared::what_is_noted_outlives_the_process,
     shared::a_lease_of_a_clock_that_was_wrong_keeps_nobody_out,
     shared::ten_thousand_backups_are_noted_in_a_minute,
@@ -102,7 +104,11 @@ conformance! {
     schedule::what_is_over_is_not_due_again,
     schedule::what_was_lost_is_still_due,
     schedule::what_another_has_done_meanwhile_is_not_begun,
-    schedule::what_is_given_back_is_still_due,
+    given_back::what_is_given_back_waits_and_is_gone_on_with,
+    given_back::what_comes_due_meanwhile_is_done_in_its_place,
+    given_back::a_backup_that_is_there_is_not_begun_again,
+    given_back::a_person_begins_anew,
+    given_back::one_that_lies_elsewhere_is_not_looked_for_here,
     schedule::what_a_person_does_moves_no_schedule,
     schedule::a_clock_that_was_set_back_moves_it_back,
 }

@@ -79,18 +79,3 @@ pub(crate) async fn what_another_has_done_meanwhile_is_not_begun(world: &World) 
     world.catalog.finish(&lease, &Ended::Done).await.unwrap();
     assert_eq!(world.begin(&due).await, Begun::Over);
 }
-
-pub(crate) async fn what_is_given_back_is_still_due(world: &World) {
-    let last = last_due(world).await;
-    world.clock.advance(HOUR);
-    let due = Wish {
-        last: Some(last),
-        ..wish(Some(world.now()))
-    };
-    let (lease, _) = yours(world.begin(&due).await);
-    let back = Ended::GivenBack("stopped".to_owned());
-    world.catalog.finish(&lease, &back).await.unwrap();
-    assert_eq!(last_due(world).await, last);
-    let (_, lost_before) = yours(world.begin(&due).await);
-    assert_eq!(lost_before, 0, "nobody died");
-}

@@ -132,7 +132,9 @@ pub(crate) fn wish(due: Option<DateTime<Utc>>) -> Wish {
 /// The lease, and how many runs were lost before.
 pub(crate) fn yours(begun: Begun) -> (Lease, u32) {
     match begun {
-        Begun::Yours { lease, lost_before } => (lease, lost_before),
+        Begun::Yours {
+            lease, lost_before, ..
+        } => (lease, lost_before),
         other => panic!("{other:?}"),
     }
 }

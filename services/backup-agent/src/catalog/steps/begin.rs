@@ -6,10 +6,10 @@ use stoker_shared::store::StoreError;
 use stoker_shared::store::columns::{clean, nat32, spell, to_micros};
 use uuid::Uuid;
 
-use super::runs::{RunRow, run_columns};
+use super::runs::{self, RunRow, run_columns};
 use super::{CatalogError, Conn, TAKE_TURNS, schedule};
 use crate::catalog::text::TASKS;
-use crate::catalog::{Begun, Lease, Run, RunState, Task, Wish};
+use crate::catalog::{Begun, Lease, Run, RunState, Task, Wish, not_all_was_done};
 
 /// A lease that lasts so much longer than leases do was given by a clock that was wrong, and would keep the source from
 /// being backed up until then.
@@ -25,23 +25,48 @@ pub(super) async fn begin(
     if let Some(take_turns) = TAKE_TURNS {
         sqlx::query(take_turns).execute(&mut *conn).await?;
     }
+    let mut waiting = None;
     if let Some(row) = running(conn, wish).await? {
-        let Some(why) = lost(&row, now, length) else {
+        if row.is_waiting() {
+            waiting = Some(row);
+        } else if let Some(why) = lost(&row, now, length) {
+            lose(conn, now, &row, &why).await?;
+        } else {
             return Ok(Begun::Busy(Box::new(row.run()?)));
-        };
-        lose(conn, now, &row, &why).await?;
+        }
     }
     if let Some(last) = wish.last
         && schedule::has_moved(conn, &wish.source, wish.task, last).await?
     {
         return Ok(Begun::Over);
     }
-    if is_name_taken(conn, wish).await? {
+    if is_name_taken(conn, wish, waiting.as_ref()).await? {
         return Ok(Begun::NameTaken);
     }
     let lost_before = lost_before(conn, wish).await?;
-    let lease = insert(conn, now, length, wish, agent).await?;
-    Ok(Begun::Yours { lease, lost_before })
+    let token = Uuid::new_v4().simple().to_string();
+    let held = Held {
+        agent,
+        token: &token,
+        expiry: now + length,
+    };
+    let (run_id, is_committed) = match waiting {
+        Some(row) if row.is_wanted(wish) => go_on(conn, &row, wish, &held).await?,
+        waiting => {
+            if let Some(row) = waiting {
+                drop_out(conn, now, &row).await?;
+            }
+            (insert(conn, now, wish, &held).await?, false)
+        }
+    };
+    let run = runs::run(conn, run_id).await?;
+    let missing = || StoreError::Damaged("a run that was begun is not there".to_owned());
+    Ok(Begun::Yours {
+        lease: Lease { run_id, token },
+        run: Box::new(run.ok_or_else(missing)?),
+        is_committed,
+        lost_before,
+    })
 }
 
 /// Finds those lost that nobody has any more.
@@ -59,7 +84,8 @@ pub(super) async fn sweep(
         " FROM backup_runs WHERE state = 'running' ORDER BY run_id"
     ));
     let mut found = Vec::new();
-    for row in find.fetch_all(&mut *conn).await? {
+    let rows = find.fetch_all(&mut *conn).await?;
+    for row in rows.into_iter().filter(|row| !row.is_waiting()) {
         // An agent that could not reach the catalog for a while gets the same time again.
         let may_return = |expiry| expiry <= now && now - expiry < length;
         if row.lease_expiry.is_some_and(may_return) && !process::is_gone(&row.agent) {
@@ -79,17 +105,23 @@ pub(super) async fn sweep(
     Ok(found)
 }
 
-/// Whether a backup of the same name is being written to the same repository.
-async fn is_name_taken(conn: &mut Conn, wish: &Wish) -> Result<bool, CatalogError> {
+/// Whether a backup of the same name is being written to the same repository, by another run than the one that waits.
+async fn is_name_taken(
+    conn: &mut Conn,
+    wish: &Wish,
+    waiting: Option<&RunRow>,
+) -> Result<bool, CatalogError> {
     if !matches!(wish.task, Task::Backup | Task::Import) {
         return Ok(false);
     }
     let count: i64 = sqlx::query_scalar(
         "SELECT COUNT(*) FROM backup_runs \
-         WHERE place = $1 AND backup = $2 AND state = 'running' AND task IN ('backup', 'import')",
+         WHERE place = $1 AND backup = $2 AND state = 'running' AND run_id <> $3 \
+           AND task IN ('backup', 'import')",
     )
     .bind(clean(&wish.place))
     .bind(clean(&wish.backup))
+    .bind(waiting.map_or(0, |row| row.run_id))
     .fetch_one(conn)
     .await?;
     Ok(count > 0)
@@ -155,14 +187,80 @@ async fn lost_before(conn: &mut Conn, wish: &Wish) -> Result<u32, CatalogError> 
     Ok(nat32(count))
 }
 
+/// Who has a run, and for how long.
+struct Held<'a> {
+    agent: &'a str,
+    token: &'a str,
+    expiry: NaiveDateTime,
+}
+
+impl RunRow {
+    /// Whether a run that waits does what is wanted. A person wants a backup of now.
+    fn is_wanted(&self, wish: &Wish) -> bool {
+        let is_there = self.backup.is_empty() || self.place == clean(&wish.place);
+        wish.due.is_some() && is_there
+    }
+}
+
+/// Takes up a run that waits; answers its number, and whether its backup is there. One that is was wanted when that run
+/// was due, and what came due since still is.
+async fn go_on(
+    conn: &mut Conn,
+    row: &RunRow,
+    wish: &Wish,
+    held: &Held<'_>,
+) -> Result<(i64, bool), CatalogError> {
+    let is_committed = !row.backup.is_empty();
+    let (due, backup) = if is_committed {
+        (row.due, row.backup.clone())
+    } else {
+        (wish.due.map(to_micros), clean(&wish.backup).into_owned())
+    };
+    sqlx::query(
+        "UPDATE backup_runs SET due = $2, place = $3, backup = $4, agent = $5, reason = '', \
+           lease_token = $6, lease_expiry = $7 \
+         WHERE run_id = $1 AND state = 'running'",
+    )
+    .bind(row.run_id)
+    .bind(due)
+    .bind(clean(&wish.place))
+    .bind(backup)
+    .bind(clean(held.agent))
+    .bind(held.token)
+    .bind(held.expiry)
+    .execute(conn)
+    .await?;
+    Ok((row.run_id, is_committed))
+}
+
+/// Ends a run that waits, since another begins instead. What it was due for is still due, unless its backup is there.
+async fn drop_out(conn: &mut Conn, now: NaiveDateTime, row: &RunRow) -> Result<(), CatalogError> {
+    let mut why =
+        "its agent was stopped, and another run began before it was gone on with".to_owned();
+    if !row.backup.is_empty() {
+        why = not_all_was_done(&why, &row.backup);
+    }
+    sqlx::query(
+        "UPDATE backup_runs SET state = 'failed', reason = $2, ended = $3 \
+         WHERE run_id = $1 AND state = 'running'",
+    )
+    .bind(row.run_id)
+    .bind(why)
+    .bind(now)
+    .execute(&mut *conn)
+    .await?;
+    match row.due.filter(|_| !row.backup.is_empty()) {
+        Some(due) => schedule::is_over(conn, &row.source, &row.task, due).await,
+        None => Ok(()),
+    }
+}
+
 async fn insert(
     conn: &mut Conn,
     now: NaiveDateTime,
-    length: TimeDelta,
     wish: &Wish,
-    agent: &str,
-) -> Result<Lease, CatalogError> {
-    let token = Uuid::new_v4().simple().to_string();
+    held: &Held<'_>,
+) -> Result<i64, CatalogError> {
     let made: Option<i64> = sqlx::query_scalar(
         "INSERT INTO backup_runs \
            (source, task, due, place, backup, agent, state, started, lease_token, lease_expiry) \
@@ -173,13 +271,12 @@ async fn insert(
     .bind(wish.due.map(to_micros))
     .bind(clean(&wish.place))
     .bind(clean(&wish.backup))
-    .bind(clean(agent))
+    .bind(clean(held.agent))
     .bind(now)
-    .bind(&token)
-    .bind(now + length)
+    .bind(held.token)
+    .bind(held.expiry)
     .fetch_optional(conn)
     .await?;
     let missing = || StoreError::Damaged("a run that was begun has no number".to_owned());
-    let run_id = made.ok_or_else(missing)?;
-    Ok(Lease { run_id, token })
+    Ok(made.ok_or_else(missing)?)
 }

@@ -21,11 +21,11 @@ pub(super) use run_columns;
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct RunRow {
     pub(super) run_id: i64,
-    source: String,
-    task: String,
-    due: Option<NaiveDateTime>,
-    place: String,
-    backup: String,
+    pub(super) source: String,
+    pub(super) task: String,
+    pub(super) due: Option<NaiveDateTime>,
+    pub(super) place: String,
+    pub(super) backup: String,
     pub(super) agent: String,
     state: String,
     reason: String,
@@ -39,6 +39,11 @@ pub(super) struct RunRow {
 }
 
 impl RunRow {
+    /// As [`Run::is_waiting`], of one that is not over.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.agent.is_empty()
+    }
+
     pub(super) fn run(self) -> Result<Run, CatalogError> {
         Ok(Run {
             run_id: self.run_id,
@@ -95,8 +100,9 @@ pub(super) async fn finish(
     let (state, reason) = match ended {
         Ended::Done => (RunState::Done, ""),
         Ended::Noted(what) => (RunState::Done, what.as_str()),
-        Ended::Failed(reason) | Ended::FoundBad(reason) | Ended::GivenBack(reason) => {
-            (RunState::Failed, reason.as_str())
+        Ended::Failed(reason) | Ended::FoundBad(reason) => (RunState::Failed, reason.as_str()),
+        Ended::GivenBack { why, is_committed } => {
+            return give_back(conn, lease, why, *is_committed).await;
         }
     };
     let find = sqlx::query_as(
@@ -113,9 +119,35 @@ pub(super) async fn finish(
     let found: Option<(String, String, Option<NaiveDateTime>)> =
         find.fetch_optional(&mut *conn).await?;
     let (source, task, due) = found.ok_or(CatalogError::LeaseLost(lease.run_id))?;
-    match due.filter(|_| !matches!(ended, Ended::GivenBack(_))) {
+    match due {
         Some(due) => schedule::is_over(conn, &source, &task, due).await,
         None => Ok(()),
+    }
+}
+
+/// Who has no agent waits for one. A backup that is not there has no name any more: nobody is to wait for it.
+async fn give_back(
+    conn: &mut Conn,
+    lease: &Lease,
+    why: &str,
+    is_committed: bool,
+) -> Result<(), CatalogError> {
+    let done = sqlx::query(
+        "UPDATE backup_runs SET agent = '', reason = $3, \
+           backup = CASE WHEN $4 THEN backup ELSE '' END, \
+           lease_token = NULL, lease_expiry = NULL, phase = '', bytes = 0, total_bytes = NULL \
+         WHERE run_id = $1 AND lease_token = $2",
+    )
+    .bind(lease.run_id)
+    .bind(&lease.token)
+    .bind(clean(why))
+    .bind(is_committed)
+    .execute(conn)
+    .await?;
+    if done.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(CatalogError::LeaseLost(lease.run_id))
     }
 }
 
