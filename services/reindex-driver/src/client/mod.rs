@@ -234,7 +234,7 @@ impl<'d> Client<'d> {
         }
     }
 
-    /// Half as many requests again as are on the wire may wait to be written down.
+    /// A quarter as many requests again as fit on the wire may wait to be written down.
     fn may_send(&self) -> bool {
         let places = self.limits.concurrency();
         let open = self.flight.len() + self.unsaved.requests();
@@ -242,7 +242,7 @@ impl<'d> Client<'d> {
             && self.next.is_some()
             && !self.health.is_in_doubt()
             && self.flight.len() < places
-            && open < places + places.div_ceil(2)
+            && open < places + places / 4
     }
 
     fn send(&mut self, permit: Permit) {
