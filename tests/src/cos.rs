@@ -1,7 +1,7 @@
 //! IBM Cloud Object Storage as far as its authentication goes: an IAM that gives tokens for an API key, and a gateway
 //! to a real S3 service that takes requests with these tokens only.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use aws_sigv4::sign::v4;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::json;
@@ -53,6 +53,32 @@ struct Tokens {
     good_until: HashMap<String, Instant>,
     given: usize,
     refused: usize,
+    /// After so many requests that were let in, all tokens are worthless; never when 0.
+    take_back_after: usize,
+    let_in: usize,
+    /// Requests that were refused, and have not come again since.
+    to_come_again: HashSet<String>,
+}
+
+impl Tokens {
+    /// Keeps count of a request. What was refused once is not refused again for tokens that were taken back meanwhile:
+    /// however slow the machine is, each request meets that once.
+    fn count(&mut self, request: String, good: bool) {
+        if !good {
+            self.refused += 1;
+            self.to_come_again.insert(request);
+            return;
+        }
+        self.let_in += 1;
+        self.to_come_again.remove(&request);
+        if self.take_back_after > 0
+            && self.let_in >= self.take_back_after
+            && self.to_come_again.is_empty()
+        {
+            self.let_in = 0;
+            self.good_until.clear();
+        }
+    }
 }
 
 impl Cos {
@@ -98,6 +124,11 @@ impl Cos {
         self.shared.state().good_until.clear();
     }
 
+    /// The same, time and again: after so many requests each time.
+    pub fn revoke_after_each(&self, requests: usize) {
+        self.shared.state().take_back_after = requests;
+    }
+
     /// Tokens given so far.
     pub fn given(&self) -> usize {
         self.shared.state().given
@@ -114,7 +145,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_good(&self, headers: &HeaderMap) -> bool {
+    fn is_good(&self, request: &Request) -> bool {
+        let headers = request.headers();
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let token = text("authorization").and_then(|value| value.strip_prefix("Bearer "));
         let mut state = self.state();
@@ -122,7 +154,9 @@ impl Shared {
         let good = until.is_some_and(|until| *until > Instant::now())
             && text("ibm-service-instance-id") == Some(INSTANCE)
             && text("x-amz-date").is_none();
-        state.refused += usize::from(!good);
+        let range = text("range").unwrap_or_default();
+        let request = format!("{} {} {range}", request.method(), request.uri());
+        state.count(request, good);
         good
     }
 }
@@ -149,7 +183,7 @@ async fn give_token(State(shared): State<Arc<Shared>>, form: String) -> Response
 }
 
 async fn pass_on(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    if !shared.is_good(request.headers()) {
+    if !shared.is_good(&request) {
         let refusal = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
         return (StatusCode::FORBIDDEN, refusal).into_response();
     }
