@@ -20,13 +20,14 @@ pub struct Run {
     /// The backup that it writes or reads; empty for none.
     #[prost(string, tag = "6")]
     pub backup: ::prost::alloc::string::String,
-    /// Host and process of the agent that has or had it.
+    /// Host and process of the agent that has or had it; empty while it waits: its agent was stopped, and the next one goes
+    /// on with it.
     #[prost(string, tag = "7")]
     pub agent: ::prost::alloc::string::String,
     /// How it stands.
     #[prost(enumeration = "RunState", tag = "8")]
     pub state: i32,
-    /// Why it failed or was lost; of one that is done, what a person should know.
+    /// Why it failed, was lost or waits; of one that is done, what a person should know.
     #[prost(string, tag = "9")]
     pub reason: ::prost::alloc::string::String,
     /// When it began.

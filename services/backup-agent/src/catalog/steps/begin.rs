@@ -7,9 +7,9 @@ use stoker_shared::store::columns::{clean, nat32, spell, to_micros};
 use uuid::Uuid;
 
 use super::runs::{self, RunRow, run_columns};
-use super::{CatalogError, Conn, TAKE_TURNS, schedule};
+use super::{CatalogError, Conn, TAKE_TURNS, schedule, waiting};
 use crate::catalog::text::TASKS;
-use crate::catalog::{Begun, Lease, Run, RunState, Task, Wish, not_all_was_done};
+use crate::catalog::{Begun, Lease, Run, RunState, Task, Wish};
 
 /// A lease that lasts so much longer than leases do was given by a clock that was wrong, and would keep the source from
 /// being backed up until then.
@@ -25,16 +25,17 @@ pub(super) async fn begin(
     if let Some(take_turns) = TAKE_TURNS {
         sqlx::query(take_turns).execute(&mut *conn).await?;
     }
-    let mut waiting = None;
-    if let Some(row) = running(conn, wish).await? {
-        if row.is_waiting() {
-            waiting = Some(row);
-        } else if let Some(why) = lost(&row, now, length) {
-            lose(conn, now, &row, &why).await?;
-        } else {
-            return Ok(Begun::Busy(Box::new(row.run()?)));
-        }
-    }
+    let waiting = match running(conn, wish).await? {
+        Some(row) if row.is_waiting() => Some(row),
+        Some(row) => match lost(&row, now, length) {
+            Some(why) => {
+                lose(conn, now, &row, &why).await?;
+                None
+            }
+            None => return Ok(Begun::Busy(Box::new(row.run()?))),
+        },
+        None => None,
+    };
     if let Some(last) = wish.last
         && schedule::has_moved(conn, &wish.source, wish.task, last).await?
     {
@@ -45,20 +46,12 @@ pub(super) async fn begin(
     }
     let lost_before = lost_before(conn, wish).await?;
     let token = Uuid::new_v4().simple().to_string();
-    let held = Held {
+    let holder = Holder {
         agent,
         token: &token,
         expiry: now + length,
     };
-    let (run_id, is_committed) = match waiting {
-        Some(row) if row.is_wanted(wish) => go_on(conn, &row, wish, &held).await?,
-        waiting => {
-            if let Some(row) = waiting {
-                drop_out(conn, now, &row).await?;
-            }
-            (insert(conn, now, wish, &held).await?, false)
-        }
-    };
+    let (run_id, is_committed) = take(conn, now, waiting, wish, &holder).await?;
     let run = runs::run(conn, run_id).await?;
     let missing = || StoreError::Damaged("a run that was begun is not there".to_owned());
     Ok(Begun::Yours {
@@ -67,6 +60,30 @@ pub(super) async fn begin(
         is_committed,
         lost_before,
     })
+}
+
+/// Who is to have a run, and until when.
+pub(super) struct Holder<'a> {
+    pub(super) agent: &'a str,
+    pub(super) token: &'a str,
+    pub(super) expiry: NaiveDateTime,
+}
+
+/// Goes on with a run that waits, or makes a new one; answers its number, and whether its backup is there.
+async fn take(
+    conn: &mut Conn,
+    now: NaiveDateTime,
+    waiting: Option<RunRow>,
+    wish: &Wish,
+    holder: &Holder<'_>,
+) -> Result<(i64, bool), CatalogError> {
+    if let Some(row) = waiting {
+        if waiting::is_wanted(&row, wish) {
+            return waiting::go_on(conn, &row, wish, holder).await;
+        }
+        waiting::drop_out(conn, now, &row).await?;
+    }
+    Ok((insert(conn, now, wish, holder).await?, false))
 }
 
 /// Finds those lost that nobody has any more.
@@ -187,79 +204,11 @@ async fn lost_before(conn: &mut Conn, wish: &Wish) -> Result<u32, CatalogError> 
     Ok(nat32(count))
 }
 
-/// Who has a run, and for how long.
-struct Held<'a> {
-    agent: &'a str,
-    token: &'a str,
-    expiry: NaiveDateTime,
-}
-
-impl RunRow {
-    /// Whether a run that waits does what is wanted. A person wants a backup of now.
-    fn is_wanted(&self, wish: &Wish) -> bool {
-        let is_there = self.backup.is_empty() || self.place == clean(&wish.place);
-        wish.due.is_some() && is_there
-    }
-}
-
-/// Takes up a run that waits; answers its number, and whether its backup is there. One that is was wanted when that run
-/// was due, and what came due since still is.
-async fn go_on(
-    conn: &mut Conn,
-    row: &RunRow,
-    wish: &Wish,
-    held: &Held<'_>,
-) -> Result<(i64, bool), CatalogError> {
-    let is_committed = !row.backup.is_empty();
-    let (due, backup) = if is_committed {
-        (row.due, row.backup.clone())
-    } else {
-        (wish.due.map(to_micros), clean(&wish.backup).into_owned())
-    };
-    sqlx::query(
-        "UPDATE backup_runs SET due = $2, place = $3, backup = $4, agent = $5, reason = '', \
-           lease_token = $6, lease_expiry = $7 \
-         WHERE run_id = $1 AND state = 'running'",
-    )
-    .bind(row.run_id)
-    .bind(due)
-    .bind(clean(&wish.place))
-    .bind(backup)
-    .bind(clean(held.agent))
-    .bind(held.token)
-    .bind(held.expiry)
-    .execute(conn)
-    .await?;
-    Ok((row.run_id, is_committed))
-}
-
-/// Ends a run that waits, since another begins instead. What it was due for is still due, unless its backup is there.
-async fn drop_out(conn: &mut Conn, now: NaiveDateTime, row: &RunRow) -> Result<(), CatalogError> {
-    let mut why =
-        "its agent was stopped, and another run began before it was gone on with".to_owned();
-    if !row.backup.is_empty() {
-        why = not_all_was_done(&why, &row.backup);
-    }
-    sqlx::query(
-        "UPDATE backup_runs SET state = 'failed', reason = $2, ended = $3 \
-         WHERE run_id = $1 AND state = 'running'",
-    )
-    .bind(row.run_id)
-    .bind(why)
-    .bind(now)
-    .execute(&mut *conn)
-    .await?;
-    match row.due.filter(|_| !row.backup.is_empty()) {
-        Some(due) => schedule::is_over(conn, &row.source, &row.task, due).await,
-        None => Ok(()),
-    }
-}
-
 async fn insert(
     conn: &mut Conn,
     now: NaiveDateTime,
     wish: &Wish,
-    held: &Held<'_>,
+    holder: &Holder<'_>,
 ) -> Result<i64, CatalogError> {
     let made: Option<i64> = sqlx::query_scalar(
         "INSERT INTO backup_runs \
@@ -271,10 +220,10 @@ async fn insert(
     .bind(wish.due.map(to_micros))
     .bind(clean(&wish.place))
     .bind(clean(&wish.backup))
-    .bind(clean(held.agent))
+    .bind(clean(holder.agent))
     .bind(now)
-    .bind(held.token)
-    .bind(held.expiry)
+    .bind(holder.token)
+    .bind(holder.expiry)
     .fetch_optional(conn)
     .await?;
     let missing = || StoreError::Damaged("a run that was begun has no number".to_owned());

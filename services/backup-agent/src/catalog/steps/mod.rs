@@ -20,6 +20,7 @@ mod held;
 mod notices;
 mod runs;
 mod schedule;
+mod waiting;
 
 /// The catalog over one database.
 #[derive(Debug)]

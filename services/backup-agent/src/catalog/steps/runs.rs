@@ -4,7 +4,7 @@ use chrono::{NaiveDateTime, TimeDelta};
 use stoker_shared::process;
 use stoker_shared::store::columns::{self, clean, int, nat, spell};
 
-use super::{CatalogError, Conn, schedule};
+use super::{CatalogError, Conn, schedule, waiting};
 use crate::catalog::text::{STATES, TASKS};
 use crate::catalog::{Ended, Lease, Run, RunState, Seen};
 
@@ -102,7 +102,7 @@ pub(super) async fn finish(
         Ended::Noted(what) => (RunState::Done, what.as_str()),
         Ended::Failed(reason) | Ended::FoundBad(reason) => (RunState::Failed, reason.as_str()),
         Ended::GivenBack { why, is_committed } => {
-            return give_back(conn, lease, why, *is_committed).await;
+            return waiting::give_back(conn, lease, why, *is_committed).await;
         }
     };
     let find = sqlx::query_as(
@@ -122,32 +122,6 @@ pub(super) async fn finish(
     match due {
         Some(due) => schedule::is_over(conn, &source, &task, due).await,
         None => Ok(()),
-    }
-}
-
-/// Who has no agent waits for one. A backup that is not there has no name any more: nobody is to wait for it.
-async fn give_back(
-    conn: &mut Conn,
-    lease: &Lease,
-    why: &str,
-    is_committed: bool,
-) -> Result<(), CatalogError> {
-    let done = sqlx::query(
-        "UPDATE backup_runs SET agent = '', reason = $3, \
-           backup = CASE WHEN $4 THEN backup ELSE '' END, \
-           lease_token = NULL, lease_expiry = NULL, phase = '', bytes = 0, total_bytes = NULL \
-         WHERE run_id = $1 AND lease_token = $2",
-    )
-    .bind(lease.run_id)
-    .bind(&lease.token)
-    .bind(clean(why))
-    .bind(is_committed)
-    .execute(conn)
-    .await?;
-    if done.rows_affected() == 1 {
-        Ok(())
-    } else {
-        Err(CatalogError::LeaseLost(lease.run_id))
     }
 }
 
