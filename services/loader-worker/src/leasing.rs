@@ -180,8 +180,9 @@ impl Running {
         };
         let leased = timeout(RESCUE_LIMIT, self.worker.ledger.lease(request)).await;
         let Ok(Ok(leased)) = leased else {
-            // The ledger is away, maybe for all: who is still there renews before another takes its units.
-            sleep(self.leases.length() / 3).await;
+            // The ledger is away, maybe for all: who is still there writes down what was done, between whose tries are
+            // pauses of this length at most, before another takes its units.
+            sleep(TROUBLE_PAUSE.min(self.leases.length() / 3)).await;
             return Ok(Vec::new());
         };
         Ok(self.hold(leased, asked))
