@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use stoker_shared::telemetry::{self, LogFormat, TelemetryConfig};
 
+mod capabilities;
 pub mod commands;
 pub mod embedded;
 pub mod fhir_args;

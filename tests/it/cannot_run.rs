@@ -61,6 +61,29 @@ async fn wrong_url() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_slow_to_say_what_it_can_do_is_waited_for() {
+    let slow = SandboxConfig {
+        latency: Duration::from_secs(6),
+        ..SandboxConfig::default()
+    };
+    let sandbox = Sandbox::start(slow).await.unwrap();
+    let user = Stoker::new().unwrap();
+    write_patient(&user.home().join("data"));
+    let base = sandbox.base_url();
+    let run = user
+        .args(["load", "data", "--to", &base])
+        .run()
+        .await
+        .unwrap();
+    assert_eq!(run.code, 0, "{run:#?}");
+    assert!(
+        run.stderr.contains(&format!("waiting for {base}")),
+        "{run:#?}"
+    );
+    assert_eq!(sandbox.resources("Patient").len(), 1);
+}
+
+#[tokio::test]
 async fn wrong_password() {
     let auth = Auth {
         basic: Some(("loader".to_owned(), "right".into())),

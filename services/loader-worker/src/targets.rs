@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use stoker_proto::common::v1::Target;
 use stoker_shared::clock::SharedClock;
-use stoker_shared::fhir::{CapabilityError, FhirClient, FhirConfig, FhirError};
+use stoker_shared::fhir::{CAPABILITIES_WAIT, CapabilityError, FhirClient, FhirConfig, FhirError};
 use stoker_shared::pace::Pacer;
 use tokio::sync::OnceCell;
 
@@ -14,9 +13,6 @@ use crate::config::LoadSettings;
 use crate::read::BatchSize;
 use crate::send::Sender;
 use crate::stats::Stats;
-
-/// How long a server may take to say what it can do.
-const CAPABILITY_WAIT: Duration = Duration::from_secs(5);
 
 /// Why a FHIR server cannot be loaded into.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -84,7 +80,7 @@ impl Targets {
         let client = FhirClient::new(&self.fhir, target, Arc::clone(&self.clock))
             .map_err(|e| TargetError::Client(Arc::new(e)))?;
         let capabilities = client
-            .capabilities(CAPABILITY_WAIT)
+            .capabilities(CAPABILITIES_WAIT)
             .await
             .map_err(|e| TargetError::Capabilities(Arc::new(e)))?;
         let seed = rand::random();

@@ -5,6 +5,10 @@ use serde::Deserialize;
 
 use super::{FhirClient, FhirError, FhirRequest, Method};
 
+/// How long a server that is there may take to say what it can do: HAPI FHIR puts its statement together anew every
+/// minute, which takes a while where it is busy.
+pub const CAPABILITIES_WAIT: Duration = Duration::from_secs(30);
+
 /// What a server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {

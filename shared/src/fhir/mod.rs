@@ -25,7 +25,7 @@ mod config;
 mod error;
 pub mod outcome;
 
-pub use capabilities::{Capabilities, CapabilityError};
+pub use capabilities::{CAPABILITIES_WAIT, Capabilities, CapabilityError};
 pub use config::FhirConfig;
 pub use error::FhirError;
 

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::jobs::sentence;
 use crate::Global;
+use crate::capabilities::capabilities;
 use crate::embedded::Embedded;
 use crate::output::{Output, one_sentence};
 use crate::progress::Progress;
@@ -44,9 +45,6 @@ pub(super) use report_file::ReportFile;
 use args::plan;
 use early::Early;
 use gather::gather;
-
-/// How long the server may take to say that it is a FHIR server.
-const TARGET_WAIT: Duration = Duration::from_secs(5);
 
 /// Said at the first signal: what is on the wire is awaited for up to `load.drain`.
 const STOPPING: &str =
@@ -69,7 +67,7 @@ pub(super) async fn run_plan(
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
     let started = SystemClock.now();
-    check_target(&plan.worker, &plan.target).await?;
+    check_target(&plan.worker, &plan.target, output).await?;
     // From here on a signal does not end the process, which has something to clean up.
     let signals = stoker_shared::service::signals()
         .context("signals cannot be received, so a load could not be stopped; try again")?;
@@ -89,7 +87,11 @@ pub(super) async fn run_plan(
     tell(&Report::new(facts), file, output)
 }
 
-async fn check_target(worker: &loader_worker::Config, target: &Target) -> anyhow::Result<()> {
+async fn check_target(
+    worker: &loader_worker::Config,
+    target: &Target,
+    output: &Output,
+) -> anyhow::Result<()> {
     if Place::is_one(&target.base_url) {
         let place = Stores::new(worker.s3.clone()).place(&target.base_url)?;
         return match place.store().list().next().await {
@@ -99,7 +101,7 @@ async fn check_target(worker: &loader_worker::Config, target: &Target) -> anyhow
         };
     }
     let client = FhirClient::new(&worker.fhir, target, Arc::new(SystemClock))?;
-    client.capabilities(TARGET_WAIT).await?;
+    capabilities(&client, &target.base_url, output).await?;
     Ok(())
 }
 

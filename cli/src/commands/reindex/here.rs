@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::{Stream, StreamExt};
@@ -21,12 +20,10 @@ use super::bar::Bar;
 use super::follow::{Change, changes};
 use super::place::{Client, sentence};
 use super::report::{Ending, Facts, Report};
+use crate::capabilities::capabilities;
 use crate::commands::load::ReportFile;
 use crate::embedded::{Embedded, unexpected};
 use crate::output::{Output, one_sentence};
-
-/// How long the server may take to say that it is a FHIR server.
-const TARGET_WAIT: Duration = Duration::from_secs(5);
 
 /// Said at the first signal: what is on the wire is awaited for up to `reindex.drain`.
 const STOPPING: &str =
@@ -37,7 +34,7 @@ type Early = Option<(Ending, String)>;
 
 /// Does a run to its end.
 pub(super) async fn run(mut plan: Plan, bar: Bar, output: &Output) -> anyhow::Result<ExitCode> {
-    look_at_target(&mut plan).await?;
+    look_at_target(&mut plan, output).await?;
     let started = SystemClock.now();
     // From here on a signal does not end the process, which has something to write down.
     let mut signals = stoker_shared::service::signals()
@@ -71,10 +68,10 @@ pub(super) async fn run(mut plan: Plan, bar: Bar, output: &Output) -> anyhow::Re
 }
 
 /// Whether it is a FHIR server, and which.
-async fn look_at_target(plan: &mut Plan) -> anyhow::Result<()> {
+async fn look_at_target(plan: &mut Plan, output: &Output) -> anyhow::Result<()> {
     let target = plan.spec.target.clone().unwrap_or_default();
     let client = FhirClient::new(&plan.config.fhir, &target, Arc::new(SystemClock))?;
-    let found = client.capabilities(TARGET_WAIT).await?;
+    let found = capabilities(&client, &target.base_url, output).await?;
     if plan.may_be_hapi && found.software.starts_with("HAPI FHIR") {
         plan.spec.set_method(Method::HapiJob);
     }
