@@ -33,8 +33,8 @@ async fn given_back(world: &World, is_committed: bool) -> (Lease, Wish, DateTime
         total_bytes: Some(100),
     };
     world.catalog.renew(&lease, &seen).await.unwrap();
-    let back = back(is_committed);
-    world.catalog.finish(&lease, &back).await.unwrap();
+    let returned = back(is_committed);
+    world.catalog.finish(&lease, &returned).await.unwrap();
     (lease, due, last)
 }
 
@@ -177,9 +177,9 @@ pub(crate) async fn of_many_that_would_go_on_one_does(world: &World) {
         let (catalog, due) = (Arc::clone(&world.catalog), due.clone());
         async move { catalog.begin(&due, &format!("host:{n}")).await.unwrap() }
     };
-    let begun = join_all((0..8).map(begin)).await;
-    let busy = begun.iter().filter(|begun| is_busy(begun)).count();
-    assert_eq!(busy, 7, "{begun:?}");
+    let answers = join_all((0..8).map(begin)).await;
+    let busy = answers.iter().filter(|answer| is_busy(answer)).count();
+    assert_eq!(busy, 7, "{answers:?}");
     let runs = world.catalog.runs("fhir", 9).await.unwrap();
     assert_eq!((runs.len(), runs[0].run_id), (1, lease.run_id));
     assert!(!runs[0].is_waiting());
